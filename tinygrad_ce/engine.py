@@ -1,0 +1,298 @@
+"""The generic backward pass: walk the graph once, newest node first, and let each op pull its gradient back.
+
+The engine knows no op by name and no Tensor: a *source* of a node's input is another `Node`, a leaf (anything with
+`requires_grad`, `shape` and `dtype`), or a `Constant`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from tinygrad_ce.registry import FusedOp, Op
+
+_count = itertools.count(1)
+
+
+class Constant:
+    """What a graph remembers of an input that takes no gradient: never its numbers."""
+
+    __slots__ = ("dtype", "name", "shape", "value")
+    requires_grad = False
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], name: str | None, value: Any = None) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.name = name
+        self.value = value  # of a Python number, such as the 2 in x * 2; else None
+
+
+class Node:
+    """One op applied once: what made a tensor.
+
+    op, attributes      what was applied
+    inputs              the source of each input
+    needs               the positions of the inputs that take a gradient
+    saved               each input's array where a rule needs its numbers, else its source; None once released
+    output              the output's array (or a fused op's residual) where a rule needs it, else None
+    shape, dtype        of the output
+    order               nodes are numbered as they are made, so newest first is a topological order
+    scope               the modules it was made in, outermost first
+    name                given by the user, or None
+    hooks               functions on the gradient that arrives, or None
+
+    A node does not hold the Tensor it made, so a graph is free of reference cycles.
+    """
+
+    __slots__ = (
+        "__weakref__", "attributes", "dtype", "hooks", "inputs", "name", "needs", "op", "order", "output", "saved",
+        "scope", "shape",
+    )  # fmt: skip
+    requires_grad = True
+
+    def __init__(
+        self,
+        op: type[Op],
+        attributes: Mapping[str, Any],
+        inputs: list[Any],
+        needs: list[int],
+        saved: list[Any],
+        output: Any,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        scope: tuple[Any, ...],
+    ) -> None:
+        self.op = op
+        self.attributes = attributes
+        self.inputs = inputs
+        self.needs = needs
+        self.saved: list[Any] | None = saved
+        self.output = output
+        self.shape = shape
+        self.dtype = dtype
+        self.order = next(_count)
+        self.scope = scope
+        self.name: str | None = None
+        self.hooks: dict[int, Callable[[Any], Any]] | None = None
+
+    def release(self) -> None:
+        """Let go of all data; what a picture needs stays."""
+        self.saved = self.output = None
+        if self.attributes:
+            self.attributes = {key: without_data(value) for key, value in self.attributes.items()}
+
+
+def without_data(value: Any) -> Any:
+    """Metadata with every array in it replaced by its shape and dtype."""
+    if isinstance(value, np.ndarray):
+        return Constant(value.shape, value.dtype, None)
+    if isinstance(value, (tuple, list)):
+        return type(value)(without_data(item) for item in value)
+    return value
+
+
+def topological(roots: Iterable[Any], newer_than: int = 0) -> list[Node]:
+    """The nodes that the roots were made from, newest first: each before everything it was made from."""
+    stack = [root for root in roots if type(root) is Node and root.order > newer_than]
+    seen = set(stack)
+    while stack:
+        for source in stack.pop().inputs:
+            if type(source) is Node and source not in seen and source.order > newer_than:
+                seen.add(source)
+                stack.append(source)
+    return sorted(seen, key=_order, reverse=True)
+
+
+_order = attrgetter("order")
+
+
+def backward(
+    roots: Sequence[tuple[Any, Any]],
+    targets: Collection[Any] | None = None,
+    *,
+    release: bool,
+    lift: Callable[[Any, Any], Any] | None = None,
+    newer_than: int = 0,
+    visit: Callable[[Node, Any], None] | None = None,
+) -> tuple[dict[Any, Any], set[Any]]:
+    """Pull the gradients that flow into the roots back to the targets: a mapping from source to gradient.
+
+    roots       pairs of a source and the gradient that flows into it
+    targets     the sources wanted; None means every leaf
+    release     let go of each node's data as soon as it has been used
+    lift        None: gradients are arrays. Otherwise they are Tensors and every rule is recorded; `lift(array, source)`
+                makes a Tensor of a saved array that is linked to its source
+    newer_than  take the nodes up to this number for leaves
+    visit       called with each node and the gradient that has arrived there, in the order of the walk
+
+    Also returned: the leaves whose gradient may share its memory with something else.
+    """
+    order = topological((source for source, _ in roots), newer_than)
+    for node in order:
+        if node.saved is None:
+            raise RuntimeError(
+                f"backward: this graph was freed by an earlier backward pass (found at {node.op.name}); "
+                "give that pass retain_graph=True, or run the forward again"
+            )
+    wanted = None if targets is None else _wanted(order, targets)
+    gradients: dict[Any, Any] = {}
+    shared: set[Any] = set()
+    for source, g in roots:
+        gradients[source] = gradients[source] + g if source in gradients else g
+        shared.add(source)
+    for node in order:
+        g = gradients.get(node)
+        if g is None:
+            continue
+        if node.hooks:
+            for hook in list(node.hooks.values()):
+                g = hook(g)
+            gradients[node] = g
+        if visit is not None:
+            visit(node, g)
+        if targets is None or node not in targets:
+            del gradients[node]
+        op, inputs, saved, attributes = node.op, node.inputs, node.saved, node.attributes
+        needs = node.needs if wanted is None else [i for i in node.needs if inputs[i] in wanted]
+        if not needs:
+            continue
+        z = node if node.output is None else node.output
+        if lift is not None:
+            if issubclass(op, FusedOp):
+                _merge(gradients, _pull_decomposition(node, g, [inputs[i] for i in needs], lift))
+                continue
+            z = z if z is node else lift(z, node)
+            saved = [x if x is s else lift(x, s) for x, s in zip(saved, inputs, strict=True)]
+        joint = op.vjp and _joint(op, op.vjp(g, z, *saved, needs=[i in needs for i in range(len(inputs))], **attributes), inputs)
+        vjps = op.vjps
+        for i in needs:
+            if joint:
+                gx = joint[i]
+            else:
+                rule = vjps[i] if i < len(vjps) else None
+                gx = _no_rule(op, i) if rule is None else rule(g, z, *saved, **attributes)
+            source = inputs[i]
+            if lift is not None:
+                if type(gx) is np.ndarray or not hasattr(gx, "node"):
+                    gx = lift(_array(gx, op, i), None)
+            elif type(gx) is not np.ndarray:
+                gx = _array(gx, op, i)
+            if gx.shape != source.shape:
+                gx = _fit(gx, source.shape, op, i)
+            if gx.dtype is not source.dtype:
+                gx = gx.astype(source.dtype)
+            if source in gradients:
+                gradients[source] = _add(gradients[source], gx)
+                shared.discard(source)
+            else:
+                gradients[source] = gx
+                if type(source) is not Node and (gx is g or _is_held(gx, node, release)):
+                    shared.add(source)
+        if release:
+            node.release()
+    return gradients, shared
+
+
+def _wanted(order: list[Node], targets: Collection[Any]) -> set[Any]:
+    """The sources through which a gradient reaches a target."""
+    wanted = set(targets)
+    for node in reversed(order):
+        if any(node.inputs[i] in wanted for i in node.needs):
+            wanted.add(node)
+    return wanted
+
+
+def _pull_decomposition(node: Node, g: Any, needed: list[Any], lift: Callable[[Any, Any], Any]) -> dict[Any, Any]:
+    """Gradients of a fused op by way of the small ops it stands for, which are recorded and so differentiable again."""
+    op, saved = node.op, node.saved
+    assert issubclass(op, FusedOp) and saved is not None
+    if op.restore is not None:
+        saved = op.restore(node.output, *saved, **node.attributes)
+    mark = next(_count)
+    z = op.decomposition(*(lift(x, s) for x, s in zip(saved, node.inputs, strict=True)), **node.attributes)
+    root = z if z.node is None else z.node
+    gradients, _ = backward([(root, g)], needed, release=False, lift=lift, newer_than=mark)
+    return {source: gradients[source] for source in set(needed) if source in gradients}
+
+
+def _merge(gradients: dict[Any, Any], more: Mapping[Any, Any]) -> None:
+    for source, g in more.items():
+        gradients[source] = gradients[source] + g if source in gradients else g
+
+
+def _add(a: Any, b: Any) -> Any:
+    total = a + b
+    return np.asarray(total) if isinstance(total, np.generic) else total
+
+
+def _joint(op: type[Op], gradients: Any, inputs: list[Any]) -> Sequence[Any]:
+    if not isinstance(gradients, (tuple, list)) or len(gradients) != len(inputs):
+        found = f"{len(gradients)} gradients" if isinstance(gradients, (tuple, list)) else type(gradients).__name__
+        raise TypeError(f"{op.name}: its vjp returned {found} for {len(inputs)} inputs; return one for each input")
+    return gradients
+
+
+def _array(gradient: Any, op: type[Op], i: int) -> Any:
+    """The gradient as an array, for the 0-d results that NumPy turned into scalars; anything else is a wrong rule."""
+    if gradient is None:
+        return _no_rule(op, i)
+    if isinstance(gradient, (tuple, list)):
+        raise TypeError(
+            f"{op.name}: the vjp of input {_input_name(op, i)} returned {len(gradient)} gradients where one is expected"
+        )
+    array = np.asarray(gradient)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{op.name}: the vjp of input {_input_name(op, i)} returned {gradient!r}, which is no gradient")
+    return array
+
+
+def _fit(gradient: Any, shape: tuple[int, ...], op: type[Op], i: int) -> Any:
+    """Undo broadcasting, for the ops that broadcast; afterwards the shape must be the input's."""
+    fitted = unbroadcast(gradient, shape) if op.broadcasts else gradient
+    if fitted.shape != shape:
+        raise ValueError(
+            f"{op.name}: the vjp of input {_input_name(op, i)} returned a gradient of shape {gradient.shape}, "
+            f"but the input has shape {shape}"
+            + ("" if op.broadcasts else "; if the op broadcasts its inputs, set broadcasts = True")
+        )
+    return fitted
+
+
+def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
+    """Sum g over the axes along which an array of this shape was broadcast."""
+    extra = g.ndim - len(shape)
+    axes = tuple(a for a in range(g.ndim) if a < extra or (shape[a - extra] == 1 and g.shape[a] != 1))
+    if axes:
+        # float16 sums stall at 2048 ones: add up in float32
+        half = isinstance(g, np.ndarray) and g.dtype == np.float16
+        g = g.sum(axis=axes, keepdims=True, dtype=np.float32) if half else g.sum(axis=axes, keepdims=True)
+    return g.reshape(shape) if extra > 0 else g
+
+
+def _no_rule(op: type[Op], i: int) -> Any:
+    raise NotDifferentiable(
+        f"{op.name}: there is no rule for the gradient of input {_input_name(op, i)}; "
+        f"give {op.__name__}.vjps one, or call detach() on that input if no gradient is meant to flow through it"
+    )
+
+
+class NotDifferentiable(TypeError):
+    """A gradient was asked for where an op has no rule."""
+
+
+def _input_name(op: type[Op], i: int) -> str:
+    return f"{op.inputs[-1]}[{i - len(op.inputs) + 1}]" if op.variadic else f"{op.inputs[i]!r} (position {i})"
+
+
+def _is_held(gradient: Any, node: Node, release: bool) -> bool:
+    """Does anything else hold the memory of a gradient that a rule of this node returned?"""
+    if not isinstance(gradient, np.ndarray):
+        return False
+    if gradient.base is not None or any(gradient is x for x in node.saved or ()):
+        return True
+    private = release and issubclass(node.op, FusedOp) and node.op.residual  # the residual dies with the node
+    return gradient is node.output and not private

@@ -1,0 +1,190 @@
+"""Python's operators, the registered ops as methods, and NumPy's functions, all in terms of the registry."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from tinygrad_ce.arrays import plain
+from tinygrad_ce.registry import Op, by_numpy, registry
+
+# Piecewise constant or not of real values: computed on the arrays, no gradient flows through the result.
+_CONSTANT = frozenset({
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.isclose,
+    np.logical_and, np.logical_or, np.logical_not, np.logical_xor, np.invert, np.bitwise_and, np.bitwise_or,
+    np.bitwise_xor, np.isnan, np.isinf, np.isfinite, np.signbit, np.any, np.all, np.count_nonzero,
+    np.argmax, np.argmin, np.argsort, np.argpartition, np.searchsorted,
+    np.sign, np.floor, np.ceil, np.trunc, np.rint, np.round, np.floor_divide,
+    np.zeros_like, np.ones_like, np.empty_like, np.full_like,
+})  # fmt: skip
+# Answered by NumPy itself on the arrays.
+_INSPECT = frozenset({
+    np.shape, np.ndim, np.size, np.allclose, np.array_equal, np.array2string, np.array_repr, np.array_str,
+    np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.result_type, np.can_cast, np.copyto,
+    np.shares_memory, np.may_share_memory, np.iscomplexobj, np.isrealobj,
+})  # fmt: skip
+_CONSTANT_METHODS = frozenset({"any", "all", "argmax", "argmin", "argsort", "round"})
+
+
+class Operators:
+    """What makes a Tensor feel like an array. It applies ops through `__apply_op__` and knows nothing else of it."""
+
+    __slots__ = ()
+    __apply_op__: ClassVar[Callable[..., Any]]  # (op, inputs, attributes): the result, recorded
+    __constant__: ClassVar[Callable[..., Any]]  # (array): a Tensor outside any graph
+
+    def _apply(self, name: str, *inputs: Any) -> Self:
+        for x in inputs:
+            if not isinstance(x, _OPERANDS):
+                return NotImplemented
+        result: Self = Operators.__apply_op__(registry[name], inputs)
+        return result
+
+    def _compare(self, ufunc: np.ufunc, *others: Any) -> Self:
+        for x in others:
+            if not isinstance(x, _OPERANDS):
+                return NotImplemented
+        result: Self = _constant(ufunc, self, *others)
+        return result
+
+    @property
+    def T(self) -> Self:
+        """All axes reversed."""
+        result: Self = call(registry["transpose"], self)
+        return result
+
+    def __add__(self, other: Any) -> Self:
+        return self._apply("add", self, other)
+
+    def __radd__(self, other: Any) -> Self:
+        return self._apply("add", other, self)
+
+    def __sub__(self, other: Any) -> Self:
+        return self._apply("sub", self, other)
+
+    def __rsub__(self, other: Any) -> Self:
+        return self._apply("sub", other, self)
+
+    def __mul__(self, other: Any) -> Self:
+        return self._apply("mul", self, other)
+
+    def __rmul__(self, other: Any) -> Self:
+        return self._apply("mul", other, self)
+
+    def __truediv__(self, other: Any) -> Self:
+        return self._apply("div", self, other)
+
+    def __rtruediv__(self, other: Any) -> Self:
+        return self._apply("div", other, self)
+
+    def __pow__(self, other: Any) -> Self:
+        return self._apply("pow", self, other)
+
+    def __rpow__(self, other: Any) -> Self:
+        return self._apply("pow", other, self)
+
+    def __matmul__(self, other: Any) -> Self:
+        return self._apply("matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> Self:
+        return self._apply("matmul", other, self)
+
+    def __neg__(self) -> Self:
+        return self._apply("neg", self)
+
+    def __pos__(self) -> Self:
+        return self
+
+    def __abs__(self) -> Self:
+        return self._apply("abs", self)
+
+    def __eq__(self, other: object) -> Self:  # type: ignore[override]
+        return self._compare(np.equal, other)
+
+    def __ne__(self, other: object) -> Self:  # type: ignore[override]
+        return self._compare(np.not_equal, other)
+
+    def __lt__(self, other: Any) -> Self:
+        return self._compare(np.less, other)
+
+    def __le__(self, other: Any) -> Self:
+        return self._compare(np.less_equal, other)
+
+    def __gt__(self, other: Any) -> Self:
+        return self._compare(np.greater, other)
+
+    def __ge__(self, other: Any) -> Self:
+        return self._compare(np.greater_equal, other)
+
+    def __invert__(self) -> Self:
+        return self._compare(np.invert)
+
+    def __and__(self, other: Any) -> Self:
+        return self._compare(np.bitwise_and, other)
+
+    def __or__(self, other: Any) -> Self:
+        return self._compare(np.bitwise_or, other)
+
+    __hash__ = object.__hash__
+
+    def __getitem__(self, index: Any) -> Self:
+        item: Self = call(registry["getitem"], self, index)
+        return item
+
+    # Ops as methods, and NumPy's functions on Tensors
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        op = registry.get(name)
+        if op is not None:
+            return functools.partial(call, op, self)
+        if name in _CONSTANT_METHODS:
+            return functools.partial(_constant, getattr(np, name), self)
+        raise AttributeError(f"Tensor has no attribute and no registered op {name!r}", name=name, obj=self)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *registry, *_CONSTANT_METHODS})
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method != "__call__":
+            raise _unsupported(f"np.{ufunc.__name__}.{method}")
+        if kwargs:
+            raise _unsupported(f"np.{ufunc.__name__} with {', '.join(kwargs)}=")
+        return _numpy_function(ufunc, inputs, kwargs)
+
+    def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
+        return _numpy_function(function, args, kwargs)
+
+
+_OPERANDS = (Operators, np.ndarray, np.generic, int, float, list, tuple)
+
+
+def _constant(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return Operators.__constant__(np.asarray(function(*plain(args), **plain(kwargs))))
+
+
+def call(op: type[Op], *args: Any, **kwargs: Any) -> Any:
+    """Call an op as users do: by its public function if one is written, else inputs first, then metadata in order."""
+    if op.function is not None:
+        return op.function(*args, **kwargs)
+    return Operators.__apply_op__(op, *op.bind(args, kwargs))
+
+
+def _numpy_function(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    op = by_numpy.get(function)
+    if op is not None:
+        return call(op, *args, **kwargs)
+    if function in _CONSTANT:
+        return _constant(function, *args, **kwargs)
+    if function in _INSPECT:
+        return function(*plain(args), **plain(kwargs))
+    raise _unsupported(f"np.{function.__name__}")
+
+
+def _unsupported(what: str) -> TypeError:
+    return TypeError(
+        f"{what} is not supported on Tensors; use a registered op (`tinygrad-ce ops` lists them), register one, "
+        "or compute on tensor.numpy() without a gradient"
+    )

@@ -1,0 +1,535 @@
+"""The Tensor: an array that remembers which op made it, so that a gradient can be pulled back through it."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from tinygrad_ce import engine
+from tinygrad_ce.arrays import check_differentiable, check_dtype, plain, summary, to_array
+from tinygrad_ce.engine import Constant, Node
+from tinygrad_ce.mode import enable_grad, mode
+from tinygrad_ce.operators import Operators
+from tinygrad_ce.registry import Op, registry
+
+Array: TypeAlias = NDArray[Any]
+TensorLike: TypeAlias = "Tensor | Array | float | Sequence[Any]"
+
+_RETAIN = -1  # key of the hook set by retain_grad
+_NO_ATTRIBUTES: Mapping[str, Any] = {}
+_handles = itertools.count()
+
+
+class Tensor(Operators):
+    """An n-dimensional array of numbers that records what is computed with it.
+
+    data            array, nested list or number. Arrays keep their dtype; lists of numbers and Python floats get the
+                    default dtype (float32, see `set_default_dtype`)
+    requires_grad   ask for gradients with respect to this tensor, a *leaf*: `backward()` leaves them in `.grad`.
+                    The leaf owns its memory (the array is copied); without `requires_grad` an array is shared
+    dtype           convert to this dtype: float16, float32, float64, an integer or bool
+    name            shown in pictures and messages
+
+    Raises TypeError for data that is not real numbers, and for `requires_grad=True` on integers or bools.
+
+    A Tensor has NumPy's operators, and as methods every registered op under NumPy's name and signature; NumPy's own
+    functions take Tensors too.
+
+    >>> import tinygrad_ce as tg
+    >>> x = tg.Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    >>> loss = (x * x).sum()
+    >>> loss.backward()
+    >>> x.grad
+    Tensor([[2., 4.], [6., 8.]], shape=(2, 2), dtype=float32)
+    """
+
+    __slots__ = ("__weakref__", "_data", "_grad", "_hooks", "_name", "_requires_grad", "node")
+
+    _data: Array
+    _grad: Tensor | None
+    _hooks: dict[int, Callable[[Any], Any]] | None
+    _name: str | None
+    _requires_grad: bool
+    node: Node | None  # what made it; None for a leaf
+
+    def __init__(
+        self, data: TensorLike, requires_grad: bool = False, dtype: DTypeLike | None = None, name: str | None = None
+    ) -> None:
+        array = to_array(data, dtype)
+        if requires_grad:
+            check_differentiable(array.dtype)
+            array = array.copy() if isinstance(data, (np.ndarray, Tensor)) else array
+        self._data = array
+        self._requires_grad = bool(requires_grad)
+        self._grad = None
+        self._hooks = None
+        self._name = name
+        self.node = None
+
+    # What it is
+
+    @property
+    def data(self) -> Array:
+        """The array itself, not a copy. Writing into it is not recorded: it is meant for optimizers and for reading."""
+        return self._data
+
+    @data.setter
+    def data(self, value: TensorLike) -> None:
+        array = to_array(value, self._data.dtype)
+        if array.shape != self._data.shape:
+            raise ValueError(f"Tensor.data: expected an array of shape {self.shape}, found {array.shape}")
+        self._data = array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape
+
+    @property
+    def ndim(self) -> int:
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        return self._data.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._data.dtype
+
+    @property
+    def name(self) -> str | None:
+        """Shown in pictures and messages."""
+        return self._name if self.node is None else self.node.name
+
+    @name.setter
+    def name(self, value: str | None) -> None:
+        if self.node is None:
+            self._name = value
+        else:
+            self.node.name = value
+
+    @property
+    def is_leaf(self) -> bool:
+        """Made by the user, or not recorded; only such a tensor's `.grad` is filled unasked."""
+        return self.node is None
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to this tensor. Settable on leaves."""
+        return self.node is not None or self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask for gradients with respect to this leaf, or no longer; returns the tensor itself."""
+        if self.node is not None:
+            if requires_grad:
+                return self
+            raise RuntimeError("requires_grad_(False): this tensor was computed by an op; use detach() to cut it off")
+        if requires_grad:
+            check_differentiable(self._data.dtype)
+        self._requires_grad = bool(requires_grad)
+        return self
+
+    # Out of the graph
+
+    def item(self) -> Any:
+        """The value of a one-element tensor as a Python number."""
+        if self._data.size != 1:
+            raise ValueError(f"item(): expected a tensor of one element, found shape {self.shape}; use .numpy()")
+        return self._data.item()
+
+    def numpy(self) -> Array:
+        """The array itself, not a copy, without the graph."""
+        return self._data
+
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers."""
+        return self._data.tolist()
+
+    def detach(self) -> Tensor:
+        """The same array as a constant: no gradient flows through the result."""
+        return _wrap(self._data)
+
+    def astype(self, dtype: DTypeLike) -> Tensor:
+        """Converted to another dtype; the gradient comes back in this tensor's dtype."""
+        return apply(registry["astype"], (self,), {"dtype": check_dtype(np.dtype(dtype))})
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        return np.array(self._data, dtype=dtype, copy=copy)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        if self._data.size != 1:
+            raise ValueError(f"a tensor of shape {self.shape} is neither true nor false; use .any() or .all()")
+        return bool(self._data.item())
+
+    def __len__(self) -> int:
+        if not self._data.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self._data.ndim:
+            raise TypeError("iteration over a 0-d tensor; use .item()")
+        return (self[i] for i in range(len(self._data)))
+
+    def __repr__(self) -> str:
+        details = [f"shape={self.shape}", f"dtype={self.dtype}"]
+        if self.name is not None:
+            details.append(f"name={self.name!r}")
+        if self.node is not None:
+            details.append(f"op={self.node.op.name}")
+        elif self._requires_grad:
+            details.append("requires_grad=True")
+        return f"{type(self).__name__}({summary(self._data)}, {', '.join(details)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.node is not None:  # a copy would have no way back to the leaves
+            raise RuntimeError(
+                "only leaves can be copied or pickled; this tensor was computed by an op: use detach() first"
+            )
+        return _rebuild, (type(self), self._data, self._requires_grad, self._name, self._grad)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if self.requires_grad:
+            raise RuntimeError(
+                "writing into a tensor that requires a gradient is not recorded; build the result with where() or "
+                "concatenate(), or write into .data if the graph is not to know"
+            )
+        self._data[plain(index)] = plain(value)
+
+    # The backward pass
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that backward passes have summed up here, or None. It may be assigned, None included."""
+        if self._grad is None and self.node is not None and _RETAIN not in (self.node.hooks or ()):
+            warnings.warn(
+                f".grad of an interior tensor (made by {self.node.op.name}) is not kept and reads as None; "
+                "call retain_grad() on it before backward(), or use tinygrad_ce.grad(output, tensor)",
+                stacklevel=2,
+            )
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: TensorLike | None) -> None:
+        if value is None:
+            self._grad = None
+            return
+        gradient = value if isinstance(value, Tensor) else _wrap(to_array(value, self.dtype))
+        if gradient.shape != self.shape or gradient.dtype != self.dtype:
+            raise ValueError(
+                f"grad: expected shape {self.shape} and dtype {self.dtype}, "
+                f"found shape {gradient.shape} and dtype {gradient.dtype}"
+            )
+        self._grad = gradient
+
+    def backward(
+        self, gradient: TensorLike | None = None, *, retain_graph: bool = False, create_graph: bool = False
+    ) -> None:
+        """Add to `.grad` of every leaf the gradient of this tensor with respect to it.
+
+        gradient        of the shape of this tensor, the gradient that flows in; 1 for a one-element tensor
+        retain_graph    keep the graph's arrays, so that it can be walked again
+        create_graph    record the backward pass, so that the gradients can be differentiated; retains the graph
+
+        Raises RuntimeError if nothing here requires a gradient, if a tensor of several elements is given no gradient,
+        or if the graph was freed; ValueError if the gradient's shape is wrong. No `.grad` has changed then.
+        """
+        g = _incoming("backward", self, gradient)
+        results, shared = _run([(_source(self), g)], None, retain_graph, create_graph)
+        for leaf, g in _after_hooks(results):
+            leaf._accumulate(g, leaf in shared)
+
+    def retain_grad(self) -> Tensor:
+        """Keep the gradient of this interior tensor in `.grad` too; returns the tensor itself."""
+        if self.node is None:
+            if not self._requires_grad:
+                raise RuntimeError("retain_grad(): this tensor does not require a gradient")
+            return self
+        owner = weakref.ref(self)  # the graph must not keep its tensors alive
+
+        def keep(g: Any) -> Any:
+            tensor = owner()
+            if tensor is not None:
+                tensor._accumulate(g, True)
+            return g
+
+        self._add_hook(_RETAIN, keep)
+        return self
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """Call `hook(gradient)` whenever a gradient has arrived here; what it returns, unless None, replaces it.
+
+        Returns a handle whose `remove()` takes the hook away.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("register_hook(): this tensor does not require a gradient, so none will ever arrive")
+
+        def on_array(g: Any) -> Any:
+            result = hook(g if isinstance(g, Tensor) else _wrap(g))
+            if result is None:
+                return g
+            if not isinstance(result, Tensor):
+                result = _wrap(to_array(result, self.dtype))
+            if result.shape != g.shape:
+                raise ValueError(f"hook: expected a gradient of shape {g.shape}, found shape {result.shape}")
+            return result if isinstance(g, Tensor) else result._data.astype(g.dtype, copy=False)
+
+        key = next(_handles)
+        return RemovableHandle(self._add_hook(key, on_array), key)
+
+    def _add_hook(self, key: int, hook: Callable[[Any], Any]) -> dict[int, Callable[[Any], Any]]:
+        owner: Any = self if self.node is None else self.node
+        hooks: dict[int, Callable[[Any], Any]] = getattr(owner, "_hooks" if owner is self else "hooks") or {}
+        hooks[key] = hook
+        if _RETAIN in hooks:  # keeps what the other hooks leave
+            hooks[_RETAIN] = hooks.pop(_RETAIN)
+        setattr(owner, "_hooks" if owner is self else "hooks", hooks)
+        return hooks
+
+    def _accumulate(self, g: Any, shared: bool) -> None:
+        old = self._grad
+        if isinstance(g, Tensor):
+            if old is not None:
+                self._grad = old + g
+            else:
+                self._grad = _wrap(g._data.copy()) if shared and not g.requires_grad else g
+        elif old is None:
+            self._grad = _wrap(g.copy() if shared or not g.flags.writeable else g)
+        elif old.requires_grad or not old._data.flags.writeable:
+            self._grad = _wrap(np.asarray(old._data + g))
+        else:
+            np.add(old._data, g, out=old._data)
+
+
+class RemovableHandle:
+    """Takes a hook away again."""
+
+    def __init__(self, hooks: dict[int, Callable[[Any], Any]], key: int) -> None:
+        self._hooks = hooks
+        self._key = key
+
+    def remove(self) -> None:
+        """Remove the hook; a second call does nothing."""
+        self._hooks.pop(self._key, None)
+
+
+def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _NO_ATTRIBUTES) -> Tensor:
+    """Apply an op to Tensors, arrays and numbers, and record it if a gradient may be wanted.
+
+    Python numbers stay weak, as in NumPy: float32 * 2.0 is float32.
+    """
+    arrays: list[Any] = []
+    sources: list[Any] = []
+    needs: list[int] = []
+    for i, x in enumerate(inputs):
+        if isinstance(x, Tensor):
+            arrays.append(x._data)
+            if x.node is not None:
+                sources.append(x.node)
+                needs.append(i)
+                continue
+            if x._requires_grad:
+                needs.append(i)
+        else:
+            if type(x) is not np.ndarray and type(x) not in _WEAK:
+                x = to_array(x)
+            arrays.append(x)
+        sources.append(x)
+    record = bool(needs) and mode.recording
+    try:
+        data, output = op.evaluate(arrays, attributes, record)
+    except (ValueError, TypeError, IndexError) as error:
+        raise _explained(error, op, arrays) from None
+    if type(data) is not np.ndarray:
+        data = np.asarray(data)
+    if not record or data.dtype.kind != "f":
+        return _wrap(data)
+    needed = 0
+    for i in needs:
+        needed |= 1 << i
+    keep_output, keep_inputs = op.keeps(needed, len(arrays))
+    saved: list[Any] = []
+    for i, source in enumerate(sources):
+        if not getattr(source, "requires_grad", False):
+            x = arrays[i]
+            source = sources[i] = (
+                Constant(x.shape, x.dtype, getattr(source, "name", None))
+                if type(x) is np.ndarray
+                else Constant((), np.asarray(x).dtype, None, x)
+            )
+        saved.append(arrays[i] if keep_inputs[i] else source)
+    result = _wrap(data)
+    result.node = Node(
+        op, attributes, sources, needs, saved, output if keep_output else None, data.shape, data.dtype, mode.scope
+    )
+    return result
+
+
+_WEAK = frozenset((int, float, bool))
+
+
+def _wrap(data: Array) -> Tensor:
+    """A constant Tensor of this very array."""
+    tensor = _new(Tensor)
+    tensor._data = data
+    tensor._requires_grad = False
+    tensor._grad = tensor._hooks = tensor._name = tensor.node = None
+    return tensor
+
+
+_new = Tensor.__new__
+Operators.__apply_op__ = staticmethod(apply)
+Operators.__constant__ = staticmethod(_wrap)
+
+
+def as_tensor(x: TensorLike) -> Tensor:
+    """The tensor itself, or a constant that shares the array's memory."""
+    return x if isinstance(x, Tensor) else _wrap(to_array(x))
+
+
+def _explained(error: Exception, op: type[Op], arrays: Sequence[Any]) -> Exception:
+    """The same kind of error, saying which op it was and what it was given."""
+    if str(error).startswith(op.name):
+        return error
+    shapes = ", ".join(str(x.shape) if isinstance(x, np.ndarray) else repr(x) for x in arrays)
+    kind = next(k for k in (IndexError, ValueError, TypeError) if isinstance(error, k))
+    return kind(f"{op.name} of {shapes}: {error}")
+
+
+def _rebuild(kind: type[Tensor], data: Array, requires_grad: bool, name: str | None, grad: Tensor | None) -> Tensor:
+    tensor = _new(kind)
+    Tensor.__init__(tensor, data, name=name)
+    tensor._requires_grad = requires_grad
+    tensor._grad = grad
+    return tensor
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: TensorLike | Sequence[TensorLike | None] | None = None,
+    *,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> Any:
+    """Gradients of the sum of the outputs with respect to the inputs, without touching any `.grad`.
+
+    outputs         a tensor or a sequence of tensors
+    inputs          a tensor or a sequence of tensors, leaves or interior
+    grad_outputs    the gradient that flows into each output; may be left out for outputs of one element
+    retain_graph    keep the graph's arrays; by default only when `create_graph` is set
+    create_graph    record the backward pass, so that the result can be differentiated again
+    allow_unused    give None for an input that the outputs do not depend on, instead of an error
+
+    Returns a Tensor if `inputs` is a Tensor, else a tuple.
+
+    >>> import tinygrad_ce as tg
+    >>> x = tg.Tensor(3.0, requires_grad=True)
+    >>> dx = tg.grad(x**3, x, create_graph=True)
+    >>> ddx = tg.grad(dx, x)
+    >>> dx.item(), ddx.item()
+    (27.0, 18.0)
+    """
+    many_outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    many_inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if grad_outputs is None or isinstance(outputs, Tensor):
+        many_gradients: list[Any] = [grad_outputs] * len(many_outputs)
+    else:
+        many_gradients = list(grad_outputs)  # type: ignore[arg-type]
+    if len(many_gradients) != len(many_outputs):
+        raise ValueError(f"grad: {len(many_outputs)} outputs, but {len(many_gradients)} grad_outputs")
+    for i, x in enumerate(many_inputs):
+        if not isinstance(x, Tensor) or not x.requires_grad:
+            raise RuntimeError(f"grad: inputs[{i}] is {x!r}, which does not require a gradient")
+    roots = [
+        (_source(z), _incoming("grad", z, g)) for z, g in zip(many_outputs, many_gradients, strict=True)
+    ]
+    targets = [_source(x) for x in many_inputs]
+    results, shared = _run(roots, set(targets), create_graph if retain_graph is None else retain_graph, create_graph)
+    found = dict(_after_hooks(results))
+    gradients: list[Tensor | None] = []
+    for i, (x, target) in enumerate(zip(many_inputs, targets, strict=True)):
+        g = found.get(target)
+        if g is None and not allow_unused:
+            raise RuntimeError(
+                f"grad: the outputs do not depend on inputs[{i}] ({x!r}); pass allow_unused=True to get None for it"
+            )
+        if isinstance(g, np.ndarray):
+            alone = target not in shared and target is x and targets.count(target) == 1
+            g = _wrap(g if alone else g.copy())
+        gradients.append(g)
+    return gradients[0] if isinstance(inputs, Tensor) else tuple(gradients)
+
+
+def _source(x: Tensor) -> Any:
+    return x if x.node is None else x.node
+
+
+def _incoming(caller: str, output: Tensor, gradient: TensorLike | None) -> Array | Tensor:
+    """The gradient that flows into an output, checked."""
+    if not isinstance(output, Tensor):
+        raise TypeError(f"{caller}: expected a Tensor, found {type(output).__name__}")
+    if not output.requires_grad:
+        raise RuntimeError(
+            f"{caller}: {output!r} does not require a gradient; make a leaf it depends on with requires_grad=True, and "
+            "compute it outside no_grad()"
+        )
+    if gradient is None:
+        if output.size != 1:
+            raise RuntimeError(
+                f"{caller}: the output has shape {output.shape}; reduce it to one number with .sum() or .mean() "
+                "first, or pass a gradient of that shape"
+            )
+        return np.ones(output.shape, output.dtype)
+    array = to_array(plain(gradient), output.dtype)
+    if array.shape != output.shape:
+        raise ValueError(f"{caller}: the gradient has shape {array.shape}, expected the output's, {output.shape}")
+    return gradient if isinstance(gradient, Tensor) and gradient.dtype == output.dtype else array
+
+
+def _run(
+    roots: list[tuple[Any, Any]], targets: set[Any] | None, retain_graph: bool, create_graph: bool
+) -> tuple[dict[Any, Any], set[Any]]:
+    if not create_graph:
+        roots = [(source, plain(g)) for source, g in roots]
+        return engine.backward(roots, targets, release=not retain_graph)
+    with enable_grad():
+        roots = [(source, as_tensor(g)) for source, g in roots]
+        return engine.backward(roots, targets, release=False, lift=_lift)
+
+
+def _lift(data: Any, source: Any) -> Any:
+    """A saved array as a Tensor that is linked to where it came from."""
+    if source is None:
+        return _wrap(data)
+    if not source.requires_grad:
+        return data
+    tensor = _wrap(np.asarray(data))
+    tensor.node = source
+    return tensor
+
+
+def _after_hooks(results: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    """The gradients of leaves after the leaves' own hooks, which run once every contribution has arrived."""
+    for source, g in results.items():
+        if isinstance(source, Tensor):
+            for hook in list((source._hooks or {}).values()):
+                g = hook(g)
+        yield source, g
