@@ -1,8 +1,37 @@
-"""Reverse-mode automatic differentiation on NumPy, small enough to read in an evening."""
+"""Reverse-mode automatic differentiation on NumPy, small enough to read in an evening.
 
+>>> import tinygrad_ce as tg
+>>> x = tg.Tensor([[1.0, 2.0, 3.0]], requires_grad=True)
+>>> loss = tg.functional.softmax_cross_entropy(x, [2])
+>>> loss.backward()
+>>> x.grad
+Tensor([[ 0.09  ,  0.2447, -0.3348]], shape=(1, 3), dtype=float32)
+"""
+
+from tinygrad_ce import data, functional, nn, optim
+from tinygrad_ce import functional as F
 from tinygrad_ce.engine import NotDifferentiable
 from tinygrad_ce.mode import enable_grad, get_default_dtype, no_grad, set_default_dtype
 from tinygrad_ce.registry import FusedOp, Op, register, registry
-from tinygrad_ce.tensor import Tensor, as_tensor, grad
+from tinygrad_ce.tensor import Tensor, grad
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "F",
+    "FusedOp",
+    "NotDifferentiable",
+    "Op",
+    "Tensor",
+    "data",
+    "enable_grad",
+    "functional",
+    "get_default_dtype",
+    "grad",
+    "nn",
+    "no_grad",
+    "optim",
+    "register",
+    "registry",
+    "set_default_dtype",
+]

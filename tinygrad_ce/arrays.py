@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from tinygrad_ce.mode import get_default_dtype
 
 _FLOATS = (np.float16, np.float32, np.float64)
+_HELD = frozenset(np.dtype(kind) for kind in (*_FLOATS, np.int64, np.int32, np.uint8, np.bool_))
 
 
 def to_array(data: Any, dtype: DTypeLike | None = None) -> NDArray[Any]:
@@ -17,6 +18,8 @@ def to_array(data: Any, dtype: DTypeLike | None = None) -> NDArray[Any]:
 
     Lists of numbers and Python floats get the default dtype, arrays keep theirs.
     """
+    if type(data) is np.ndarray and data.dtype in _HELD and (dtype is None or dtype is data.dtype):
+        return data
     wanted = None if dtype is None else check_dtype(np.dtype(dtype))
     if hasattr(data, "__apply_op__"):
         if data.requires_grad:

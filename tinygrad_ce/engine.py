@@ -59,11 +59,10 @@ class Node:
         op: type[Op],
         attributes: Mapping[str, Any],
         inputs: list[Any],
-        needs: list[int],
+        needs: tuple[int, ...],
         saved: list[Any],
         output: Any,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
+        data: np.ndarray[Any, Any],
         scope: tuple[Any, ...],
     ) -> None:
         self.op = op
@@ -72,8 +71,8 @@ class Node:
         self.needs = needs
         self.saved: list[Any] | None = saved
         self.output = output
-        self.shape = shape
-        self.dtype = dtype
+        self.shape = data.shape
+        self.dtype = data.dtype
         self.order = next(_count)
         self.scope = scope
         self.name: str | None = None
@@ -190,7 +189,7 @@ def backward(
                 shared.discard(source)
             else:
                 gradients[source] = gx
-                if type(source) is not Node and (gx is g or _is_held(gx, node, release)):
+                if type(source) is not Node and (gx is g or _is_held(gx, node, saved, release)):
                     shared.add(source)
         if release:
             node.release()
@@ -288,11 +287,13 @@ def _input_name(op: type[Op], i: int) -> str:
     return f"{op.inputs[-1]}[{i - len(op.inputs) + 1}]" if op.variadic else f"{op.inputs[i]!r} (position {i})"
 
 
-def _is_held(gradient: Any, node: Node, release: bool) -> bool:
+def _is_held(gradient: Any, node: Node, saved: Sequence[Any], release: bool) -> bool:
     """Does anything else hold the memory of a gradient that a rule of this node returned?"""
-    if not isinstance(gradient, np.ndarray):
+    if type(gradient) is not np.ndarray:
         return False
-    if gradient.base is not None or any(gradient is x for x in node.saved or ()):
+    if gradient.base is not None:
         return True
-    private = release and issubclass(node.op, FusedOp) and node.op.residual  # the residual dies with the node
-    return gradient is node.output and not private
+    for x in saved:
+        if gradient is x:
+            return True
+    return gradient is node.output and not (release and node.op.residual)  # a residual dies with its node

@@ -38,14 +38,14 @@ class Operators:
 
     def _apply(self, name: str, *inputs: Any) -> Self:
         for x in inputs:
-            if not isinstance(x, _OPERANDS):
+            if not (isinstance(x, Operators) or isinstance(x, _OPERANDS)):  # noqa: SIM101: the first is the common case
                 return NotImplemented
         result: Self = Operators.__apply_op__(registry[name], inputs)
         return result
 
     def _compare(self, ufunc: np.ufunc, *others: Any) -> Self:
         for x in others:
-            if not isinstance(x, _OPERANDS):
+            if not isinstance(x, (Operators, *_OPERANDS)):
                 return NotImplemented
         result: Self = _constant(ufunc, self, *others)
         return result
@@ -158,7 +158,7 @@ class Operators:
         return _numpy_function(function, args, kwargs)
 
 
-_OPERANDS = (Operators, np.ndarray, np.generic, int, float, list, tuple)
+_OPERANDS = (np.ndarray, np.generic, int, float, list, tuple)
 
 
 def _constant(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

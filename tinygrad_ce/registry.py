@@ -69,6 +69,7 @@ class Op:
     vjps: ClassVar[Sequence[Rule | None]] = ()
     vjp: ClassVar[Rule | None] = None
     broadcasts: ClassVar[bool] = False
+    residual: ClassVar[bool] = False
     numpy: ClassVar[tuple[Callable[..., Any], ...]] = ()
 
     # Read off `forward` by `register`: names of the inputs, how many of them may be left out, whether there may be any
@@ -81,7 +82,7 @@ class Op:
     # The typed public function, where `functional` writes one out.
     function: ClassVar[Callable[..., Any] | None] = None
 
-    _keeps: ClassVar[dict[tuple[int, int], tuple[bool, tuple[bool, ...]]]]
+    _plans: ClassVar[dict[tuple[int, int], tuple[tuple[int, ...], bool, tuple[bool, ...]]]]
 
     def __new__(cls, *inputs: Any, **attributes: Any) -> Any:
         attributes = {**cls.defaults, **attributes}
@@ -89,13 +90,7 @@ class Op:
             apply = getattr(x, "__apply_op__", None)
             if apply is not None:
                 return apply(cls, inputs, attributes)
-        return cls.evaluate(inputs, attributes, False)[0]
-
-    @classmethod
-    def evaluate(cls, arrays: Sequence[Any], attributes: Mapping[str, Any], gradient: bool) -> tuple[Any, Any]:
-        """The value on arrays, and what is handed to the rules in the output's place (here the output itself)."""
-        z = cls.forward(*arrays, **attributes)
-        return z, z
+        return cls.forward(*inputs, **attributes)[0] if cls.residual else cls.forward(*inputs, **attributes)
 
     @classmethod
     def bind(cls, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
@@ -103,29 +98,53 @@ class Op:
         count = len(args) if cls.variadic else len(cls.inputs)
         positional = dict(zip(cls.attributes, args[count:], strict=False))
         attributes = {**cls.defaults, **positional, **kwargs}
-        usage = ", ".join((*cls.inputs, *(f"{a}={cls.defaults.get(a, '...')}" for a in cls.attributes)))
+        problem = ""
         if not count - cls.optional <= len(args) <= count + len(cls.attributes):
-            raise TypeError(f"{cls.name}({usage}): found {len(args)} positional arguments")
+            problem = f"found {len(args)} positional arguments"
         for key in kwargs:
             if key not in cls.attributes or key in positional:
-                raise TypeError(f"{cls.name}({usage}): {key!r} is {'given twice' if key in positional else 'unknown'}")
+                problem = f"{key!r} is {'given twice' if key in positional else 'unknown'}"
         for key in cls.attributes:
             if key not in attributes:
-                raise TypeError(f"{cls.name}({usage}): {key!r} is missing")
+                problem = f"{key!r} is missing"
+        if problem:
+            raise TypeError(f"{cls.name}{cls.signature()}: {problem}")
         return args[:count], attributes
 
     @classmethod
-    def keeps(cls, needed: int, count: int) -> tuple[bool, tuple[bool, ...]]:
-        """Whether the backward pass needs the numbers of the output, and of each of `count` inputs.
+    def signature(cls) -> inspect.Signature:
+        """How the op is called: inputs, then metadata in declared order."""
+        kind = inspect.Parameter.VAR_POSITIONAL if cls.variadic else inspect.Parameter.POSITIONAL_OR_KEYWORD
+        required = len(cls.inputs) - cls.optional
+        empty = inspect.Parameter.empty
+        return inspect.Signature(
+            [
+                inspect.Parameter(name, kind, default=empty if i < required or cls.variadic else None)
+                for i, name in enumerate(cls.inputs)
+            ]
+            + [
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=cls.defaults.get(name, empty))
+                for name in cls.attributes
+            ]
+        )
 
-        `needed` has bit i set if input i needs a gradient: only the rules of those inputs will run.
+    @classmethod
+    def plan(cls, needed: int, end: int) -> tuple[tuple[int, ...], bool, tuple[bool, ...]]:
+        """What to record of a call: bit i of `needed` is set if input i needs a gradient, and `end` has the bit after.
+
+        The positions of the inputs that need a gradient; whether the rules that will run need the numbers of the
+        output, and of each input.
         """
-        key = needed, count
-        if key not in cls._keeps:
-            rules = [cls.vjp] if cls.vjp else [r for i, r in enumerate(cls.vjps) if needed >> i & 1]
-            kept = [_kept(rule, count) for rule in rules if rule is not None]
-            cls._keeps[key] = any(k[0] for k in kept), tuple(any(k[1 + i] for k in kept) for i in range(count))
-        return cls._keeps[key]
+        count = end.bit_length() - 1
+        needs = tuple(i for i in range(count) if needed >> i & 1)
+        plan = cls._plans[needed, end] = (needs, *cls._keeps(needs, count))
+        return plan
+
+    @classmethod
+    def _keeps(cls, needs: tuple[int, ...], count: int) -> tuple[bool, tuple[bool, ...]]:
+        rules = [cls.vjp] if cls.vjp else [cls.vjps[i] for i in needs if i < len(cls.vjps)]
+        used = [_uses(rule, count) for rule in rules if rule is not None]
+        return any(u[0] for u in used), tuple(any(u[1 + i] for u in used) for i in range(count))
 
 
 class FusedOp(Op):
@@ -142,16 +161,13 @@ class FusedOp(Op):
     """
 
     decomposition: ClassVar[Callable[..., Any]]
-    residual: ClassVar[bool] = False
     restore: ClassVar[Callable[..., Sequence[Any]] | None] = None
 
     @classmethod
-    def evaluate(cls, arrays: Sequence[Any], attributes: Mapping[str, Any], gradient: bool) -> tuple[Any, Any]:
-        if cls.residual:
-            z, residual = cls.forward(*arrays, gradient=gradient, **attributes)
-            return z, residual
-        z = cls.forward(*arrays, **attributes)
-        return z, z
+    def _keeps(cls, needs: tuple[int, ...], count: int) -> tuple[bool, tuple[bool, ...]]:
+        output, inputs = super()._keeps(needs, count)
+        # without restore() the decomposition has nothing else to start from
+        return output or cls.residual, inputs if cls.restore else (True,) * count
 
 
 _ops: dict[str, type[Op]] = {}
@@ -198,7 +214,7 @@ def register(op: _AnyOp) -> _AnyOp:
         if rule is not None and not callable(rule):
             raise TypeError(f"register: {op.__name__} has a vjp that is no function: {rule!r}")
     op.name = name
-    op._keeps = {}
+    op._plans = {}
     _ops[name] = op
     for numpy_function in (op.forward, *op.numpy) if isinstance(op.forward, np.ufunc) else op.numpy:
         _by_numpy.setdefault(numpy_function, op)
@@ -225,7 +241,7 @@ def _signature(op: type[Op]) -> tuple[tuple[str, ...], int, bool, tuple[str, ...
     return tuple(p.name for p in positional), optional, variadic, tuple(p.name for p in metadata), defaults
 
 
-def _kept(rule: Rule, count: int) -> tuple[bool, ...]:
+def _uses(rule: Rule, count: int) -> tuple[bool, ...]:
     """Of a rule's parameters after g, the output and `count` inputs: is it used for its numbers?"""
     kept: list[bool] = []
     for p in list(inspect.signature(rule).parameters.values())[1:]:

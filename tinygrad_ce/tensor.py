@@ -251,8 +251,9 @@ class Tensor(Operators):
         or if the graph was freed; ValueError if the gradient's shape is wrong. No `.grad` has changed then.
         """
         g = _incoming("backward", self, gradient)
-        results, shared = _run([(_source(self), g)], None, retain_graph, create_graph)
-        for leaf, g in _after_hooks(results):
+        results, shared = _run([(_origin(self), g)], None, retain_graph, create_graph)
+        _run_hooks(results)
+        for leaf, g in results.items():
             leaf._accumulate(g, leaf in shared)
 
     def retain_grad(self) -> Tensor:
@@ -334,51 +335,46 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
 
     Python numbers stay weak, as in NumPy: float32 * 2.0 is float32.
     """
-    arrays: list[Any] = []
-    sources: list[Any] = []
-    needs: list[int] = []
-    for i, x in enumerate(inputs):
+    arrays = []
+    needed, bit = 0, 1
+    for x in inputs:
         if isinstance(x, Tensor):
             arrays.append(x._data)
-            if x.node is not None:
-                sources.append(x.node)
-                needs.append(i)
-                continue
-            if x._requires_grad:
-                needs.append(i)
-        else:
-            if type(x) is not np.ndarray and type(x) not in _WEAK:
-                x = to_array(x)
+            if x.node is not None or x._requires_grad:
+                needed |= bit
+        elif type(x) is np.ndarray or type(x) in _WEAK:
             arrays.append(x)
-        sources.append(x)
-    record = bool(needs) and mode.recording
+        else:
+            arrays.append(to_array(x))
+        bit += bit
+    record = needed != 0 and mode.recording
     try:
-        data, output = op.evaluate(arrays, attributes, record)
+        if op.residual:
+            data, output = op.forward(*arrays, gradient=record, **attributes)
+        else:
+            data = output = op.forward(*arrays, **attributes)
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(error, op, arrays) from None
     if type(data) is not np.ndarray:
         data = np.asarray(data)
-    if not record or data.dtype.kind != "f":
-        return _wrap(data)
-    needed = 0
-    for i in needs:
-        needed |= 1 << i
-    keep_output, keep_inputs = op.keeps(needed, len(arrays))
-    saved: list[Any] = []
-    for i, source in enumerate(sources):
-        if not getattr(source, "requires_grad", False):
-            x = arrays[i]
-            source = sources[i] = (
-                Constant(x.shape, x.dtype, getattr(source, "name", None))
-                if type(x) is np.ndarray
-                else Constant((), np.asarray(x).dtype, None, x)
-            )
-        saved.append(arrays[i] if keep_inputs[i] else source)
     result = _wrap(data)
-    result.node = Node(
-        op, attributes, sources, needs, saved, output if keep_output else None, data.shape, data.dtype, mode.scope
-    )
+    if record and data.dtype.kind == "f":
+        needs, keep_output, keep_inputs = op._plans.get((needed, bit)) or op.plan(needed, bit)
+        sources, saved = [], []
+        for i, x in enumerate(inputs):
+            source = x.node if isinstance(x, Tensor) else None
+            if source is None:
+                source = x if i in needs else _constant(x, arrays[i])
+            sources.append(source)
+            saved.append(arrays[i] if keep_inputs[i] else source)
+        result.node = Node(op, attributes, sources, needs, saved, output if keep_output else None, data, mode.scope)
     return result
+
+
+def _constant(x: Any, array: Any) -> Constant:
+    if type(array) is np.ndarray:
+        return Constant(array.shape, array.dtype, x.name if isinstance(x, Tensor) else None)
+    return Constant((), np.asarray(array).dtype, None, array)
 
 
 _WEAK = frozenset((int, float, bool))
@@ -459,14 +455,14 @@ def grad(
         if not isinstance(x, Tensor) or not x.requires_grad:
             raise RuntimeError(f"grad: inputs[{i}] is {x!r}, which does not require a gradient")
     roots = [
-        (_source(z), _incoming("grad", z, g)) for z, g in zip(many_outputs, many_gradients, strict=True)
+        (_origin(z), _incoming("grad", z, g)) for z, g in zip(many_outputs, many_gradients, strict=True)
     ]
-    targets = [_source(x) for x in many_inputs]
+    targets = [_origin(x) for x in many_inputs]
     results, shared = _run(roots, set(targets), create_graph if retain_graph is None else retain_graph, create_graph)
-    found = dict(_after_hooks(results))
+    _run_hooks(results)
     gradients: list[Tensor | None] = []
     for i, (x, target) in enumerate(zip(many_inputs, targets, strict=True)):
-        g = found.get(target)
+        g = results.get(target)
         if g is None and not allow_unused:
             raise RuntimeError(
                 f"grad: the outputs do not depend on inputs[{i}] ({x!r}); pass allow_unused=True to get None for it"
@@ -478,7 +474,7 @@ def grad(
     return gradients[0] if isinstance(inputs, Tensor) else tuple(gradients)
 
 
-def _source(x: Tensor) -> Any:
+def _origin(x: Tensor) -> Any:
     return x if x.node is None else x.node
 
 
@@ -498,7 +494,7 @@ def _incoming(caller: str, output: Tensor, gradient: TensorLike | None) -> Array
                 "first, or pass a gradient of that shape"
             )
         return np.ones(output.shape, output.dtype)
-    array = to_array(plain(gradient), output.dtype)
+    array = to_array(gradient.data if isinstance(gradient, Tensor) else gradient, output.dtype)
     if array.shape != output.shape:
         raise ValueError(f"{caller}: the gradient has shape {array.shape}, expected the output's, {output.shape}")
     return gradient if isinstance(gradient, Tensor) and gradient.dtype == output.dtype else array
@@ -508,7 +504,7 @@ def _run(
     roots: list[tuple[Any, Any]], targets: set[Any] | None, retain_graph: bool, create_graph: bool
 ) -> tuple[dict[Any, Any], set[Any]]:
     if not create_graph:
-        roots = [(source, plain(g)) for source, g in roots]
+        roots = [(source, g._data if isinstance(g, Tensor) else g) for source, g in roots]
         return engine.backward(roots, targets, release=not retain_graph)
     with enable_grad():
         roots = [(source, as_tensor(g)) for source, g in roots]
@@ -526,10 +522,10 @@ def _lift(data: Any, source: Any) -> Any:
     return tensor
 
 
-def _after_hooks(results: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
-    """The gradients of leaves after the leaves' own hooks, which run once every contribution has arrived."""
+def _run_hooks(results: dict[Any, Any]) -> None:
+    """The hooks of leaves, which run once every contribution has arrived, and before any `.grad` changes."""
     for source, g in results.items():
-        if isinstance(source, Tensor):
-            for hook in list((source._hooks or {}).values()):
+        if type(source) is not Node and source._hooks:
+            for hook in list(source._hooks.values()):
                 g = hook(g)
-        yield source, g
+            results[source] = g

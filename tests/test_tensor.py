@@ -1,0 +1,551 @@
+"""The Tensor as an array: what may be in it, how it converts, prints, compares, copies; and the recording modes."""
+
+import asyncio
+import copy
+import inspect
+import math
+import operator
+import pickle
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import tinygrad_ce as tg
+from tinygrad_ce import Tensor
+
+FLOATS = [np.float16, np.float32, np.float64]
+
+
+@contextmanager
+def default_dtype(dtype: str) -> Iterator[None]:
+    tg.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        tg.set_default_dtype("float32")
+
+
+# What may be in it
+
+
+@pytest.mark.parametrize("data", [[1.0, 2.0], [1, 2], [[1], [2.0]], (), 1.5, [np.float64(1)], [np.zeros(2)]])
+def test_lists_and_python_floats_become_the_default_dtype(data):
+    assert Tensor(data).dtype == np.float32
+    with default_dtype("float64"):
+        assert Tensor(data).dtype == np.float64
+    with default_dtype("float16"):
+        assert Tensor(data).dtype == np.float16
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, np.int8, np.int64, np.uint8, np.bool_])
+def test_arrays_and_numpy_numbers_keep_their_dtype(dtype):
+    with default_dtype("float16"):
+        assert Tensor(np.ones(2, dtype)).dtype == dtype
+        assert Tensor(dtype(1)).dtype == dtype
+        assert Tensor(np.array(1, dtype)).shape == ()
+
+
+@pytest.mark.parametrize("bad", ["int32", "complex64", "longdouble", bool])
+def test_the_default_dtype_is_a_float_and_a_refused_one_changes_nothing(bad):
+    with pytest.raises(TypeError, match="float16, float32 or float64"):
+        tg.set_default_dtype(bad)
+    assert tg.get_default_dtype() == np.float32
+
+
+@pytest.mark.parametrize("data", ["text", ["a"], None, [1.0, None], 1j, [1j], np.array([1j]), np.longdouble(1), object()])
+def test_data_that_is_no_real_number_is_a_type_error(data):
+    with pytest.raises(TypeError, match="float16, float32, float64, integers or bools"):
+        Tensor(data)
+
+
+def test_a_ragged_list_says_so():
+    with pytest.raises(ValueError, match="ragged"):
+        Tensor([[1.0], [1.0, 2.0]])
+
+
+@pytest.mark.parametrize("data", [[True], 3, np.arange(3), np.array([True])])
+def test_integers_and_bools_are_data_but_take_no_gradient(data):
+    data = np.asarray(data)
+    t = Tensor(data)
+    assert t.dtype == data.dtype
+    for ask in (lambda: Tensor(data, requires_grad=True), t.requires_grad_, lambda: setattr(t, "requires_grad", True)):
+        with pytest.raises(TypeError, match=r"dtype=np.float32"):
+            ask()
+    assert not t.requires_grad
+    assert Tensor(data, requires_grad=True, dtype=np.float32).requires_grad
+
+
+def test_foreign_byte_order_becomes_native():
+    t = Tensor(np.array([1.5, 2.5], ">f4"))
+    assert t.dtype.isnative
+    assert_array_equal(t.data, [1.5, 2.5])
+
+
+def test_a_leaf_owns_its_memory():
+    for source in (np.ones(3), Tensor(np.ones(3)), memoryview(np.ones(3)), _Holder(np.ones(3))):
+        leaf = Tensor(source, requires_grad=True)
+        leaf.data[:] = 7
+        assert_array_equal(np.asarray(source), np.ones(3))
+    array = np.ones(3)
+    assert Tensor(array).data is array
+
+
+class _Holder:
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.array, dtype, copy=copy)
+
+
+def test_a_tracked_tensor_is_not_data():
+    x = Tensor([1.0], requires_grad=True)
+    with pytest.raises(TypeError, match="detach"):
+        Tensor(x)
+    with pytest.raises(TypeError, match="stack"):
+        Tensor([x * 2, x * 3])
+    with pytest.raises(TypeError, match="stack"):
+        Tensor([[x[0]], [x[0]]])
+    assert Tensor(x.detach()).node is None
+
+
+def test_assigning_data_keeps_shape_and_dtype():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    x.data = [3, 4]
+    assert x.dtype == np.float32
+    assert x.requires_grad
+    x.data = np.array([5.0, 6.0])
+    assert x.dtype == np.float32
+    with pytest.raises(ValueError, match=r"\(2,\).*\(3,\)"):
+        x.data = [1.0, 2.0, 3.0]
+    assert_array_equal(x.data, [5, 6])
+    x.data = x.data - 0.5 * Tensor([2.0, 2.0])
+    assert_array_equal(x.data, [4, 5])
+
+
+# Out of it
+
+
+def test_properties_and_conversions():
+    array = np.arange(6.0).reshape(2, 3)
+    t = Tensor(array)
+    assert (t.shape, t.ndim, t.size, t.dtype, len(t)) == ((2, 3), 2, 6, np.float64, 2)
+    assert t.numpy() is t.data is array
+    assert t.tolist() == array.tolist()
+    assert_array_equal(t.T.data, array.T)
+    assert [row.shape for row in t] == [(3,), (3,)]
+    assert t.detach().data is array
+    assert t.astype(np.float32).dtype == np.float32
+    assert t.astype("int64").dtype == np.int64
+    with pytest.raises(TypeError, match="complex"):
+        t.astype(complex)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1, 1)])
+def test_one_element_tensors_are_numbers(shape):
+    t = Tensor(np.full(shape, 2.75))
+    assert (float(t), int(t), bool(t), t.item()) == (2.75, 2, True, 2.75)
+    assert type(t.item()) is float
+    assert not Tensor(np.zeros(shape))
+    assert math.sqrt(t) == math.sqrt(2.75)
+
+
+@pytest.mark.parametrize("shape", [(2,), (0,), (1, 2)])
+def test_other_tensors_are_no_numbers(shape):
+    t = Tensor(np.zeros(shape))
+    for convert in (float, int, bool, Tensor.item):
+        with pytest.raises(ValueError, match=str(shape[0])):
+            convert(t)
+
+
+def test_zero_d_has_no_length():
+    for act in (len, iter, list):
+        with pytest.raises(TypeError, match="0-d"):
+            act(Tensor(1.0))
+
+
+def test_unpacking_keeps_the_graph():
+    x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    a, *rest = x
+    (a * rest[1]).backward()
+    assert_array_equal(x.grad.data, [3, 0, 1])
+
+
+# Arithmetic: values and dtypes are NumPy's
+
+BINARY = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.matmul]
+COMPARE = [operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge]
+
+
+@pytest.mark.parametrize("op", BINARY + COMPARE)
+@pytest.mark.parametrize("left", [*FLOATS, np.int32])
+@pytest.mark.parametrize("right", [*FLOATS, np.int32])
+def test_operators_are_numpys(op, left, right):
+    a = np.array([[1, 2], [3, 4]], left)
+    b = np.array([[2, 2], [1, 3]], right)
+    expected = op(a, b)
+    for x, y in ((Tensor(a), Tensor(b)), (Tensor(a), b), (a, Tensor(b)), (Tensor(a), b.tolist())):
+        z = op(x, y)
+        assert type(z) is Tensor
+        assert_array_equal(z.data, expected)
+        if not isinstance(y, list):
+            assert z.dtype == expected.dtype
+
+
+@pytest.mark.parametrize("op", [*BINARY[:-1], *COMPARE])
+@pytest.mark.parametrize("dtype", [*FLOATS, np.int32, np.uint8])
+@pytest.mark.parametrize("scalar", [2, 3.0, True, np.float64(2), np.float32(2), np.int64(2)])
+def test_scalars_are_as_weak_as_in_numpy(op, dtype, scalar):
+    for array in (np.array([1, 2, 3], dtype), np.array(3, dtype)):
+        for expected, found in (
+            (op(array, scalar), op(Tensor(array), scalar)),
+            (op(scalar, array), op(scalar, Tensor(array))),
+        ):
+            assert type(found) is Tensor
+            assert_array_equal(found.data, expected)
+            assert found.dtype == expected.dtype
+
+
+def test_unary_operators():
+    t = Tensor([-1.0, 2.0])
+    assert_array_equal((-t).data, [1, -2])
+    assert_array_equal((+t).data, [-1, 2])
+    assert_array_equal(abs(t).data, [1, 2])
+    assert_array_equal((~(t > 0)).data, [True, False])
+    assert_array_equal(((t > 0) & (t < 1) | (t == -1)).data, [True, False])
+
+
+@pytest.mark.parametrize("op", [*BINARY, *COMPARE[2:]])
+@pytest.mark.parametrize("other", [None, "text", {}, object()])
+def test_foreign_operands_are_type_errors(op, other):
+    for args in ((Tensor([1.0]), other), (other, Tensor([1.0]))):
+        with pytest.raises(TypeError):
+            op(*args)
+
+
+@pytest.mark.parametrize("op", [operator.add, operator.mul, operator.truediv, operator.eq, operator.lt])
+def test_shapes_that_do_not_broadcast_are_named(op):
+    with pytest.raises(ValueError, match=r"\(2,\).*\(3,\)"):
+        op(Tensor([1.0, 2.0]), Tensor([1.0, 2.0, 3.0]))
+
+
+def test_comparisons_are_constants():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    for op in COMPARE:
+        assert not op(x, 1.0).requires_grad
+        assert not op(1.0, x).requires_grad
+        assert op(x, x).dtype == bool
+    assert not (x == None)  # noqa: E711
+    assert x != None  # noqa: E711
+    assert not (x == "text")
+
+
+def test_hashing_is_by_identity():
+    x, y = Tensor([1.0, 2.0]), Tensor([1.0, 2.0])
+    assert len({x, y, x}) == 2
+    assert {x: "x"}[x] == "x"
+    assert x in [x, y]
+    assert Tensor(1.0) in [Tensor(0.0), Tensor(1.0)]
+    with pytest.raises(ValueError, match="any.*all"):
+        assert y in [x]
+
+
+def test_augmented_assignment_makes_a_new_tensor():
+    x = y = Tensor([1.0, 2.0], requires_grad=True)
+    y += 1
+    y *= x
+    assert_array_equal(x.data, [1, 2])
+    y.sum().backward()
+    assert_array_equal(x.grad.data, [3, 5])
+
+
+# Indexing
+
+INDICES = [
+    0, -1, np.int64(1), (1, 2), slice(None, None, -1), slice(3, 0, -2), ..., None, (None, 1), (..., 0), (0, ..., None),
+    [0, 2], [[0, 1], [1, 0]], np.array([1, 1, 0]), ([0, 1], [2, 2]), (slice(None), [0, 0]), ([1], slice(None), None),
+    np.array([True, False, True]), (slice(None), np.array([True, False, True, False])),
+    np.arange(12).reshape(3, 4) % 2 == 0, True, False, [], (slice(0, 0), 1), (),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("index", INDICES, ids=repr)
+def test_indexing_is_numpys_and_its_gradient_scatters(index):
+    array = np.arange(12.0).reshape(3, 4)
+    x = Tensor(array, requires_grad=True)
+    z = x[index]
+    assert_array_equal(z.data, array[index], strict=True)
+    g = np.random.default_rng(0).normal(size=z.shape)
+    z.backward(g)
+    expected = np.zeros_like(array)
+    np.add.at(expected, index, g)
+    assert_array_equal(x.grad.data, expected)
+
+
+def test_tensors_are_indices_too():
+    x = Tensor(np.arange(4.0), requires_grad=True)
+    assert_array_equal(x[x > 1].data, [2, 3])
+    z = x[Tensor(np.array([3, 3, 1]))]
+    z.backward(np.array([1.0, 10.0, 100.0]))
+    assert_array_equal(x.grad.data, [0, 100, 0, 11])
+
+
+@pytest.mark.parametrize(("index", "message"), [(5, "out of bounds"), ((0, 0, 0), "too many"), ("a", "indices"), (1.0, "indices")])
+def test_a_wrong_index_names_the_op(index, message):
+    with pytest.raises(IndexError, match=f"getitem.*{message}"):
+        Tensor(np.ones((3, 4)))[index]
+
+
+def test_a_later_change_of_the_index_array_does_not_change_the_gradient():
+    index = np.array([0, 1])
+    x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    z = x[index].sum()
+    index[:] = 2
+    z.backward()
+    assert_array_equal(x.grad.data, [1, 1, 0])
+
+
+def test_writing_into_a_tensor():
+    t = Tensor(np.zeros(4))
+    t[1:3] = [1, 2]
+    t[t == 0] = Tensor(5.0)
+    assert_array_equal(t.data, [5, 1, 2, 5])
+    x = Tensor([1.0], requires_grad=True)
+    for tensor in (x, x * 2):
+        with pytest.raises(RuntimeError, match="where"):
+            tensor[0] = 3.0
+    assert_array_equal(x.data, [1])
+
+
+# How it prints
+
+
+def test_repr_is_plain():
+    x = Tensor([1.0, 2.0], requires_grad=True, name="w")
+    assert repr(x) == "Tensor([1., 2.], shape=(2,), dtype=float32, name='w', requires_grad=True)"
+    assert repr(x * 2) == "Tensor([2., 4.], shape=(2,), dtype=float32, op=mul)"
+    assert repr(Tensor(True)) == "Tensor(True, shape=(), dtype=bool)"
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (10**6,), (1000, 1000), (30,) * 4, (7,) * 6, (2,) * 16, (1,) * 20])
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int64, np.bool_, np.uint8])
+def test_repr_is_short_whatever_is_in_it(shape, dtype):
+    t = Tensor(np.ones(shape, dtype))
+    text = repr(t)
+    assert len(text) < 1000
+    assert len(text.splitlines()) <= 30
+    assert f"shape={shape}" in text
+    assert f"dtype={t.dtype}" in text
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("shape", [(), (3,), (9,) * 5])
+def test_repr_shows_what_is_not_finite(value, shape):
+    assert str(value).strip("-") in repr(Tensor(np.full(shape, value)))
+
+
+# Copies
+
+
+def _leaf():
+    x = Tensor([[1.0, 2.0]], requires_grad=True, name="weight", dtype=np.float64)
+    (x * x).sum().backward()
+    return x
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), copy.copy])
+def test_copies_of_leaves_keep_everything(copied):
+    x = _leaf()
+    y = copied(x)
+    assert y is not x
+    assert (y.requires_grad, y.name, y.dtype, y.is_leaf) == (True, "weight", np.float64, True)
+    assert_array_equal(y.data, x.data)
+    assert_array_equal(y.grad.data, [[2, 4]])
+    if copied is not copy.copy:
+        assert not np.shares_memory(x.data, y.data)
+        assert not np.shares_memory(x.grad.data, y.grad.data)
+    (y * 3).sum().backward()
+    assert_array_equal(y.grad.data, [[5, 7]])
+    plain = copied(Tensor(np.arange(3)))
+    assert (plain.requires_grad, plain.name, plain.grad) == (False, None, None)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_pickle_protocol(protocol):
+    assert_array_equal(pickle.loads(pickle.dumps(_leaf(), protocol)).data, [[1, 2]])
+
+
+def test_a_copied_list_keeps_what_is_shared_in_it():
+    x = _leaf()
+    a, b = copy.deepcopy([x, x])
+    assert a is b
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy, pickle.dumps])
+def test_interior_tensors_are_not_copied(copied):
+    with pytest.raises(RuntimeError, match="detach"):
+        copied(_leaf() * 2)
+
+
+class Scaled(Tensor):
+    """A subclass, as a user writes it."""
+
+    def doubled(self):
+        return self * 2
+
+
+def test_subclasses():
+    x = Scaled([1.0, 2.0], requires_grad=True, name="s")
+    x.note = "kept"
+    assert repr(x).startswith("Scaled(")
+    z = x.doubled().sum()
+    assert type(z) is Tensor
+    z.backward()
+    assert type(x.grad) is Tensor
+    for y in (copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
+        assert type(y) is Scaled
+        assert y.note == "kept"
+        assert_array_equal(y.grad.data, [2, 2])
+
+
+def test_unknown_attributes():
+    with pytest.raises(AttributeError, match="flatten_everything"):
+        Tensor([1.0]).flatten_everything()
+    assert not hasattr(Tensor([1.0]), "_repr_png_")
+    assert {"sum", "exp", "backward"} <= set(dir(Tensor([1.0])))
+
+
+def test_methods_that_give_constants():
+    x = Tensor([[3.0, 1.25], [2.0, 5.0]], requires_grad=True)
+    assert_array_equal(x.argmax(axis=1).data, [0, 1])
+    assert_array_equal(x.argsort().data, [[1, 0], [0, 1]])
+    assert (x > 1).all()
+    assert not (x > 5).any()
+    assert_array_equal(x.round(1).data, np.round(x.data, 1))
+    assert not x.argmax().requires_grad
+
+
+# Recording on and off
+
+
+def recorded():
+    return (Tensor([1.0], requires_grad=True) * 2).requires_grad
+
+
+def test_modes_nest_and_come_back():
+    with tg.no_grad():
+        assert not recorded()
+        with tg.enable_grad():
+            assert recorded()
+            with tg.no_grad():
+                assert not recorded()
+            assert recorded()
+        assert not recorded()
+    assert recorded()
+
+
+def test_modes_come_back_after_an_error():
+    with pytest.raises(KeyError), tg.no_grad():
+        raise KeyError
+    assert recorded()
+
+    @tg.no_grad()
+    def fail():
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert recorded()
+
+
+def test_one_mode_object_can_be_entered_again():
+    off = tg.no_grad()
+    with off:
+        with off, tg.enable_grad():
+            assert recorded()
+        assert not recorded()
+    assert recorded()
+
+
+def test_as_decorators():
+    @tg.no_grad()
+    def depth(n):
+        """How deep."""
+        return [recorded()] + (depth(n - 1) if n else [])
+
+    assert depth(3) == [False] * 4
+    assert recorded()
+    assert (depth.__name__, depth.__doc__) == ("depth", "How deep.")
+    assert tg.no_grad()(tg.enable_grad()(recorded))()
+    assert list(inspect.signature(depth).parameters) == ["n"]
+
+
+def test_generators_and_coroutines_are_refused():
+    def generator():
+        yield
+
+    async def coroutine():
+        await asyncio.sleep(0)
+
+    async def stream():
+        yield
+
+    for function in (generator, coroutine, stream):
+        for mode in (tg.no_grad, tg.enable_grad):
+            with pytest.raises(TypeError, match=rf"{mode.__name__}.*{function.__name__}.*with {mode.__name__}\(\)"):
+                mode()(function)
+
+
+def test_forgotten_parentheses_are_explained():
+    with pytest.raises(TypeError, match=r"@no_grad\(\)"):
+        tg.no_grad(recorded)
+
+
+def test_modes_belong_to_their_thread():
+    shared = tg.no_grad()
+    inside, leave = threading.Event(), threading.Event()
+    seen = {}
+
+    def other():
+        seen["start"] = recorded()
+        with shared:
+            inside.set()
+            leave.wait(10)
+            seen["inside"] = recorded()
+        seen["end"] = recorded()
+
+    with tg.no_grad():
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert inside.wait(10)
+        with shared:  # entered last here, left last there
+            leave.set()
+            thread.join()
+            assert not recorded()
+        assert not recorded()
+    assert recorded()
+    assert seen == {"start": True, "inside": False, "end": True}
+
+
+def test_leaves_made_without_recording_still_are_leaves():
+    with tg.no_grad():
+        x = Tensor([2.0], requires_grad=True)
+        assert x.requires_grad
+        assert not (x * x).requires_grad
+    (x * x).backward()
+    assert_array_equal(x.grad.data, [4])
+
+
+def test_requires_grad_is_settable_on_leaves_only():
+    x = Tensor([1.0])
+    assert x.requires_grad_() is x
+    y = x * 2
+    assert y.requires_grad_() is y
+    with pytest.raises(RuntimeError, match="detach"):
+        y.requires_grad_(False)
+    x.requires_grad = False
+    assert not (x * 2).requires_grad

@@ -1,0 +1,73 @@
+"""The command line, `tinygrad-ce`. Each command has a module with `add(commands)`, its arguments, and `run(arguments)`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from tinygrad_ce import __version__
+from tinygrad_ce.cli import ops, quickstart
+from tinygrad_ce.cli.terminal import UsageError
+
+__all__ = ["main"]
+
+COMMANDS = (quickstart, ops)
+
+EPILOG = """\
+examples:
+  tinygrad-ce quickstart                  see it all: train, compare, draw (a few seconds)
+  tinygrad-ce ops                         what can be differentiated
+  tinygrad-ce ops softmax_cross_entropy   one op: formula, derivation, example
+
+`tinygrad-ce COMMAND --help` tells more about a command. Every command also runs as `python -m tinygrad_ce COMMAND`.
+In a terminal the output has colours; in a pipe or a file it is plain text.
+
+exit status: 0 done, 2 wrong usage or nothing could be written, 130 interrupted (Ctrl-C)
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line with these arguments, by default the program's own; returns the exit status.
+
+    >>> main(["ops", "no_such_op"])
+    2
+    """
+    try:
+        arguments = _parser().parse_args(argv)
+        if arguments.command is None:
+            _parser().print_help(sys.stderr)
+            return 2
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except UsageError as error:
+        print(f"tinygrad-ce: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tinygrad-ce: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush fails too
+    return 0
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="tinygrad-ce",
+        description="Reverse-mode automatic differentiation on NumPy, and a softmax cross-entropy that loses nothing.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"tinygrad-ce {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(commands)
+    return parser

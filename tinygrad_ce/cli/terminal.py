@@ -1,0 +1,97 @@
+"""What the commands share: text that is coloured in a terminal and plain everywhere else, and how usage is refused."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+WIDTH = 80
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done; the message says why, on one line."""
+
+
+def console() -> Console:
+    """Where to print with rich; `console().is_terminal` tells whether to."""
+    from rich.console import Console
+
+    return Console(highlight=False, emoji=False, markup=False)
+
+
+def say(text: str = "", style: str = "") -> None:
+    """Print a line as it is, in a style if this is a terminal."""
+    screen = console()
+    if screen.is_terminal:
+        screen.print(text, style=style, soft_wrap=True)
+    else:
+        print(text)
+
+
+def sentences(*lines: str, indent: str = "") -> None:
+    """Print sentences, each wrapped to the width of a page."""
+    for line in lines:
+        say("\n".join(wrap(line, WIDTH, initial_indent=indent, subsequent_indent=indent)))
+
+
+def show(thing: Any) -> None:
+    """Print something that has a `__rich__` for terminals and a plain `__str__`."""
+    screen = console()
+    if screen.is_terminal:
+        screen.print(thing)
+    else:
+        print(thing)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a head; the columns at the positions in `right` are aligned to the right."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: Sequence[int] = ()
+
+    def __str__(self) -> str:
+        widths = [max(map(len, column)) for column in zip(self.head, *self.rows, strict=True)]
+        lines = [self.head, ["-" * n for n in widths], *self.rows]
+        return "\n".join("  ".join(self._cells(row, widths)).rstrip() for row in lines)
+
+    def _cells(self, row: Sequence[str], widths: Sequence[int]) -> list[str]:
+        return [
+            cell.rjust(n) if i in self.right else cell.ljust(n)
+            for i, (cell, n) in enumerate(zip(row, widths, strict=True))
+        ]
+
+    def __rich__(self) -> RichTable:
+        from rich import box
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(box=box.SIMPLE_HEAD)
+        for i, name in enumerate(self.head):
+            table.add_column(name, justify="right" if i in self.right else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*(Text(cell, style="bold red" if "lost" in cell else "") for cell in row))
+        return table
+
+
+def at_least(lowest: int) -> Callable[[str], int]:
+    """An argument type: whole numbers from `lowest` on."""
+
+    def whole_number(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = lowest - 1
+        if number < lowest:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {lowest}, found {text!r}")
+        return number
+
+    return whole_number

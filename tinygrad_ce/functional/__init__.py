@@ -1,0 +1,29 @@
+"""The public functions over the ops, with NumPy's names and signatures: `functional.name(x, ...)`.
+
+Each takes Tensors, arrays, lists and numbers, and returns a Tensor. An op that is registered later, a user's own
+say, is found here under its name too.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from tinygrad_ce.functional._public import function_of
+from tinygrad_ce.functional.elementwise import *  # noqa: F403
+from tinygrad_ce.functional.linalg import *  # noqa: F403
+from tinygrad_ce.functional.loss import *  # noqa: F403
+from tinygrad_ce.functional.random import *  # noqa: F403
+from tinygrad_ce.functional.reduction import *  # noqa: F403
+from tinygrad_ce.functional.shape import *  # noqa: F403
+from tinygrad_ce.functional.softmax import *  # noqa: F403
+from tinygrad_ce.registry import registry
+
+
+def __getattr__(name: str) -> Callable[..., Any]:
+    op = registry.get(name)
+    if op is None:
+        raise AttributeError(f"module {__name__!r} has no attribute and no registered op {name!r}")
+    return op.function or function_of(op)
+
+
+def __dir__() -> list[str]:
+    return sorted({*(name for name in globals() if not name.startswith("_")), *registry})

@@ -1,0 +1,44 @@
+"""Softmax and its logarithm."""
+
+from __future__ import annotations
+
+from tinygrad_ce.functional._public import implements
+from tinygrad_ce.ops import softmax as ops
+from tinygrad_ce.tensor import Tensor, TensorLike, apply
+
+
+@implements(ops.Softmax)
+def softmax(x: TensorLike, axis: int = -1) -> Tensor:
+    """Scores to probabilities along an axis: p_j = exp(x_j) / sum_k exp(x_k), computed without overflow.
+
+    x     any shape, floating; float16 is computed in float32
+    axis  the axis that sums to 1
+
+    Returns a Tensor of the shape and dtype of x. A row of -inf, or one with +inf or nan, is nan.
+    Raises ValueError for an axis that x does not have, or that is empty.
+    Source: J. Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990.
+
+    >>> from tinygrad_ce import functional as F
+    >>> F.softmax([2.0, 1.0, 0.1])
+    Tensor([0.659 , 0.2424, 0.0986], shape=(3,), dtype=float32)
+    """
+    return apply(ops.Softmax, (x,), {"axis": axis})
+
+
+@implements(ops.LogSoftmax)
+def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
+    """Logarithm of the softmax along an axis: z_j = x_j - log(sum_k exp(x_k)).
+
+    x     any shape, floating; float16 is computed in float32
+    axis  the axis whose probabilities sum to 1
+
+    The largest entry of a row, x_a, gives -log1p(sum over j != a of exp(x_j - x_a)): a confident row keeps its digits
+    where log(softmax(x)) would be 0.
+    Raises ValueError for an axis that x does not have, or that is empty.
+    Source: Blanchard, Higham & Higham, "Accurately computing the log-sum-exp and softmax functions", 2021.
+
+    >>> from tinygrad_ce import functional as F
+    >>> F.log_softmax([0.0, 20.0])
+    Tensor([-2.0000e+01, -2.0612e-09], shape=(2,), dtype=float32)
+    """
+    return apply(ops.LogSoftmax, (x,), {"axis": axis})

@@ -1,0 +1,452 @@
+"""A computation graph as plain data: read once from live tensors, then independent of them.
+
+What is drawn, listed or compared is a `Graph`; it holds numbers and text, never arrays, so it outlives the
+backward pass and the tensors it describes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from tinygrad_ce import engine
+from tinygrad_ce.engine import Constant, Node
+from tinygrad_ce.registry import FusedOp, Op
+from tinygrad_ce.tensor import _RETAIN, Tensor, _after_hooks
+
+Kind = Literal["op", "parameter", "input", "constant", "target"]
+Gradients = Literal["auto"] | bool
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The size of a gradient: root mean square and largest magnitude; both None if none arrived."""
+
+    rms: float | None
+    max_abs: float | None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A buffer that a node holds for the backward pass."""
+
+    what: str  # the output, input or metadata it is to the op, by the name in the op's rules
+    nbytes: int  # of the whole buffer, of which a view may show a part
+    buffer: int  # buffers are numbered, so that the same number is the same memory
+    leaf: bool  # it belongs to a leaf, which would be held in any case
+    shared: bool  # an older node keeps it too
+
+
+@dataclass(frozen=True)
+class GraphNode:
+    """One op applied, together with the tensor it made; or a leaf."""
+
+    id: str  # n0, n1, ... in the order things happened
+    kind: Kind
+    op: str  # the op's name; empty for a leaf
+    name: str  # given by the user or found in the model; may be empty for an op
+    shape: tuple[int, ...]
+    dtype: str
+    attributes: tuple[tuple[str, str], ...] = ()  # metadata that differs from its default, and Python numbers
+    module: tuple[str, ...] = ()  # paths of the modules it is in, outermost first
+    formula: str = ""
+    vjp_formula: str = ""
+    fused: bool = False
+    value: float | None = None  # of an output of one element
+    gradient: Gradient | None = None  # None: not looked for, or not taking any
+    kept: tuple[Kept, ...] = ()
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A tensor used as an operand; used twice, it has two edges."""
+
+    source: str
+    target: str
+    position: int | None  # of the operand; None for metadata
+    name: str  # of the operand in the op's signature
+
+
+@dataclass(frozen=True, repr=False)
+class Graph:
+    """Everything a picture shows; see `capture`."""
+
+    nodes: tuple[GraphNode, ...]  # oldest first: each after everything it was made from
+    edges: tuple[Edge, ...]
+    outputs: tuple[str, ...]
+    title: str
+    modules: Mapping[str, str] = field(default_factory=dict)  # path of a module: its repr, Linear(4, 8)
+    recorded: bool = True  # False: no op made the outputs, as far as is known
+    released: bool = False  # a backward pass has let go of the arrays
+
+    @property
+    def ops(self) -> int:
+        """How many ops there are."""
+        return sum(node.kind == "op" for node in self.nodes)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes held for the backward pass: each buffer once, those of leaves not at all."""
+        return sum({k.buffer: k.nbytes for node in self.nodes for k in node.kept if not k.leaf}.values())
+
+    def __repr__(self) -> str:
+        return f"<Graph {self.title}: {self.ops} ops, {len(self.edges)} edges, {self.kept_bytes} bytes kept>"
+
+
+class Model(Protocol):
+    """What names parameters and modules: anything with these two methods."""
+
+    def named_parameters(self) -> Any: ...
+    def named_modules(self) -> Any: ...
+
+
+def capture(
+    output: Tensor | Sequence[Tensor],
+    *,
+    model: Model | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    gradients: Gradients = "auto",
+) -> Graph:
+    """Read the graph that made a tensor, or several, into plain data.
+
+    output      a Tensor or a sequence of Tensors
+    model       names the parameters by their path, such as fc1.weight, and tells the modules apart
+    inputs      names for tensors or arrays that were put in: `{"x": x, "y": y}`. An array that takes no
+                gradient is recognized by identity while the graph holds it, else by being the only one of its
+                shape and dtype
+    gradients   "auto": what leaves hold in `.grad`, if they hold any. True: those that a backward pass would
+                bring to every node now; it is run apart, and no `.grad` changes; needs outputs of one element
+                and a graph that still has its arrays. False: none
+
+    A leaf is a *parameter* if it is one of the model's (without a model: if it takes a gradient), else an
+    *input* (where `inputs` is given: if it is named there, else a *constant*). Class indices given to a loss
+    as `targets` are a *target*.
+
+    Raises TypeError for anything but Tensors, RuntimeError if `gradients=True` cannot be had.
+
+    >>> import tinygrad_ce as tg
+    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    >>> graph = capture((x * x).sum())
+    >>> [(node.id, node.op or node.name) for node in graph.nodes]
+    [('n0', 'x'), ('n1', 'mul'), ('n2', 'sum')]
+    >>> [(edge.source, edge.target) for edge in graph.edges]
+    [('n0', 'n1'), ('n0', 'n1'), ('n1', 'n2')]
+    """
+    outputs = _outputs(output)
+    nodes = engine.topological(z.node for z in outputs)[::-1]
+    released = any(node.saved is None for node in nodes)
+    reader = _Reader(model, inputs)
+    reader.gradients = _gradients(outputs, nodes, released, gradients)
+    reader.leaf_buffers = _leaf_buffers(nodes, outputs)
+    reader.values = {z.node or z: z.item() for z in outputs if z.size == 1}
+    for node in nodes:
+        reader.read(node)
+    for z in outputs:
+        if z.node is None:
+            reader.leaf(z, z.data, ())
+    return Graph(
+        nodes=tuple(reader.nodes),
+        edges=tuple(reader.edges),
+        outputs=tuple(dict.fromkeys(reader.ids[z.node or z] for z in outputs)),
+        title=_title(outputs[0]) if model is None else type(model).__name__,
+        modules=reader.modules,
+        recorded=bool(nodes),
+        released=released,
+    )
+
+
+def _outputs(output: Any) -> list[Tensor]:
+    outputs = [output] if isinstance(output, Tensor) else list(output) if isinstance(output, Sequence) else []
+    for z in outputs or [output]:
+        if not isinstance(z, Tensor):
+            raise TypeError(f"capture: expected a Tensor or a sequence of Tensors, found {type(z).__name__}")
+    return outputs
+
+
+def _title(output: Tensor) -> str:
+    return output.name or ("leaf" if output.node is None else output.node.op.name)
+
+
+class _Reader:
+    """Gives out ids and names while the nodes go by, oldest first."""
+
+    def __init__(self, model: Model | None, inputs: Mapping[str, Any] | None) -> None:
+        if inputs is not None and not isinstance(inputs, Mapping):
+            raise TypeError(f'capture: inputs: expected {{"x": x, ...}}, found {type(inputs).__name__}')
+        self.has_model = model is not None
+        self.parameters = {id(p): name for name, p in model.named_parameters()} if model is not None else {}
+        self.paths = {id(m): name for name, m in model.named_modules()} if model is not None else {}
+        self.given = None if inputs is None else [(name, x, _data(x)) for name, x in inputs.items()]
+        self.gradients: dict[Any, Gradient] = {}
+        self.leaf_buffers: set[int] = set()
+        self.values: dict[Any, float] = {}
+        self.buffers: dict[int, int] = {}
+        self.first_keeper: dict[int, str] = {}
+        self.ids: dict[Any, str] = {}
+        self.modules: dict[str, str] = {}
+        self.nodes: list[GraphNode] = []
+        self.edges: list[Edge] = []
+        self.unnamed = 0
+
+    def read(self, node: Node) -> None:
+        op, scope = node.op, self.scope(node.scope)
+        saved = node.saved or node.inputs
+        numbers: list[tuple[str, str]] = []
+        operands: list[tuple[str, int | None, str]] = []
+        for i, (source, x) in enumerate(zip(node.inputs, saved, strict=True)):
+            name = input_name(op, i)
+            if type(source) is Constant and source.value is not None:
+                numbers.append((name, _text(source.value)))
+                continue
+            array = x if isinstance(x, np.ndarray) else None
+            made_by = self.ids[source] if type(source) is Node else self.leaf(source, array, scope)
+            operands.append((made_by, i, name))
+        targets = node.attributes.get("targets")
+        is_target = isinstance(targets, (np.ndarray, Constant))
+        if is_target:
+            operands.append((self.target(targets), None, "targets"))
+        this = self.ids[node] = f"n{len(self.nodes)}"
+        self.edges += [Edge(source, this, position, name) for source, position, name in operands]
+        metadata = [
+            (key, _text(value))
+            for key, value in node.attributes.items()
+            if not (is_target and key == "targets") and not _is_default(value, op.defaults.get(key))
+        ]
+        self.nodes.append(
+            GraphNode(
+                this,
+                "op",
+                op.name,
+                node.name or "",
+                node.shape,
+                node.dtype.name,
+                attributes=(*numbers, *metadata),
+                module=scope,
+                formula=op.formula,
+                vjp_formula=op.vjp_formula,
+                fused=issubclass(op, FusedOp),
+                value=self.values.get(node),
+                gradient=self.gradients.get(node),
+                kept=tuple(self.kept(node, this)),
+            )
+        )
+
+    def leaf(self, source: Any, array: Any, scope: tuple[str, ...]) -> str:
+        """The id of a leaf Tensor or a Constant, which gets its node where it is first used."""
+        given = self.given_name(source, array)
+        named = given or getattr(source, "name", None)
+        # a Constant is made anew at each use: the same name, shape and dtype say it is the same array
+        same = (named, source.shape, source.dtype) if type(source) is Constant and named else source
+        if same in self.ids:
+            return self.ids[same]
+        path = self.parameters.get(id(source))
+        kind: Kind
+        if path is not None:
+            kind = "parameter"
+        elif given is not None:
+            kind = "input"
+        elif source.requires_grad and not self.has_model:
+            kind = "parameter"
+        elif self.given is not None or (not source.requires_grad and not source.shape):
+            kind = "constant"
+        else:
+            kind = "input"
+        name = path or named or f"x{self.unnamed}"
+        self.unnamed += name == f"x{self.unnamed}"
+        return self.add_leaf(same, kind, name, source, scope if kind in ("parameter", "constant") else ())
+
+    def target(self, targets: Any) -> str:
+        given = self.given_name(None, targets)
+        same = (given, targets.shape, targets.dtype) if given else object()
+        return self.ids.get(same) or self.add_leaf(same, "target", given or "targets", targets, ())
+
+    def add_leaf(self, key: Any, kind: Kind, name: str, source: Any, scope: tuple[str, ...]) -> str:
+        this = self.ids[key] = f"n{len(self.nodes)}"
+        self.nodes.append(
+            GraphNode(
+                this,
+                kind,
+                "",
+                name,
+                source.shape,
+                source.dtype.name,
+                module=scope,
+                value=self.values.get(key),
+                gradient=self.gradients.get(key),
+            )
+        )
+        return this
+
+    def given_name(self, source: Any, array: Any) -> str | None:
+        """The name in `inputs` of a leaf Tensor, or of a constant with or without its array."""
+        given = self.given or []
+        for name, x, data in given:
+            if x is source or (array is not None and (array is x or array is data)):
+                return name
+        if isinstance(source, Tensor) or (type(array) is np.ndarray and source is not None):
+            return None
+        shown = source if array is None else array
+        alike = [name for name, _, data in given if (data.shape, data.dtype) == (shown.shape, shown.dtype)]
+        return alike[0] if len(alike) == 1 else None
+
+    def scope(self, modules: tuple[Any, ...]) -> tuple[str, ...]:
+        """The paths of modules, the model itself left out; numbered class names of unknown ones."""
+        paths = []
+        for module in modules:
+            if id(module) not in self.paths:
+                taken = set(self.paths.values())
+                name, n = type(module).__name__, 2
+                while name in taken:
+                    name, n = f"{type(module).__name__} {n}", n + 1
+                self.paths[id(module)] = name
+            path = self.paths[id(module)]
+            if path and path not in paths:
+                paths.append(path)
+            if path and path not in self.modules:
+                shown = repr(module)
+                self.modules[path] = type(module).__name__ if "\n" in shown else shown
+        return tuple(paths)
+
+    def kept(self, node: Node, this: str) -> Iterator[Kept]:
+        for what, array in _kept_arrays(node):
+            owner = _owner(array)
+            buffer = self.buffers.setdefault(id(owner), len(self.buffers))
+            keeper = self.first_keeper.setdefault(id(owner), this)
+            yield Kept(what, owner.nbytes, buffer, id(owner) in self.leaf_buffers, keeper != this)
+
+
+def input_name(op: type[Op], i: int) -> str:
+    """What an op calls its input number i."""
+    rest = i - len(op.inputs) + 1
+    return f"{op.inputs[-1]}[{rest}]" if op.variadic and rest >= 0 else op.inputs[i]
+
+
+def _kept_arrays(node: Node) -> Iterator[tuple[str, Any]]:
+    """The arrays a live node holds, with the names its rules have for them."""
+    if node.saved is None:
+        return
+    residual = node.output if isinstance(node.output, (tuple, list)) else [node.output]
+    yield from ((_output_name(node.op), x) for x in residual if isinstance(x, np.ndarray))
+    yield from ((input_name(node.op, i), x) for i, x in enumerate(node.saved) if isinstance(x, np.ndarray))
+    for key, value in node.attributes.items():
+        yield from ((key, x) for x in _arrays(value))
+
+
+def _output_name(op: type[Op]) -> str:
+    """What the rules call the output, or the residual in its place: their second parameter."""
+    for rule in (op.vjp, *op.vjps):
+        names = [p.name for p in inspect.signature(rule).parameters.values()] if rule is not None else []
+        if len(names) > 1 and not names[1].startswith("_"):
+            return names[1]
+    return "z"
+
+
+def _arrays(value: Any) -> Iterator[Any]:
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _arrays(item)
+
+
+def _owner(array: Any) -> Any:
+    """The array whose memory this one shows."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def _data(x: Any) -> Any:
+    return x.data if isinstance(x, Tensor) else np.asarray(x)
+
+
+def _leaf_buffers(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> set[int]:
+    """Identities of the buffers that belong to leaves: given from outside, not made by an op."""
+    leaves = [z.data for z in outputs if z.node is None]
+    for node in nodes:
+        for source, x in zip(node.inputs, node.saved or node.inputs, strict=True):
+            if isinstance(source, Tensor):
+                leaves.append(source.data)
+            elif type(source) is Constant and isinstance(x, np.ndarray):
+                leaves.append(x)
+        leaves += _arrays(node.attributes.get("targets"))
+    return {id(_owner(x)) for x in leaves}
+
+
+def _gradients(
+    outputs: Sequence[Tensor], nodes: Sequence[Node], released: bool, wanted: Gradients
+) -> dict[Any, Gradient]:
+    """The gradients to show, by node and leaf."""
+    if wanted is False:
+        return {}
+    leaves = {x for node in nodes for x in node.inputs if isinstance(x, Tensor)}
+    leaves |= {z for z in outputs if z.node is None and z.requires_grad}
+    if wanted is True:
+        found = _private_pass(outputs, nodes, released)
+    else:
+        found = {x: _size(x.grad.data) for x in leaves if x.grad is not None}
+    if found or released:
+        found |= {x: Gradient(None, None) for x in leaves if x not in found}
+    return found
+
+
+def _private_pass(outputs: Sequence[Tensor], nodes: Sequence[Node], released: bool) -> dict[Any, Gradient]:
+    """The gradients a backward pass would bring, found without changing anything."""
+    if released:
+        raise RuntimeError(
+            "capture: gradients=True needs the graph's arrays, but an earlier backward pass has freed them; "
+            'capture before it, give it retain_graph=True, or use gradients="auto" for what .grad holds'
+        )
+    for z in outputs:
+        if z.size != 1:
+            raise RuntimeError(f"capture: gradients=True needs outputs of one element, found shape {z.shape}")
+    roots = [(z.node or z, np.ones(z.shape, z.dtype)) for z in outputs if z.requires_grad]
+    found: dict[Any, Gradient] = {}
+    retaining = [(node, node.hooks) for node in nodes if node.hooks and _RETAIN in node.hooks]
+    try:
+        for node, hooks in retaining:  # other hooks may change the gradient; this one only stores it
+            node.hooks = {key: hook for key, hook in hooks.items() if key != _RETAIN}
+        results, _ = engine.backward(roots, release=False, visit=lambda n, g: found.update({n: _size(g)}))
+    finally:
+        for node, hooks in retaining:
+            node.hooks = hooks
+    return found | {leaf: _size(g) for leaf, g in _after_hooks(results)}
+
+
+def _size(gradient: Any) -> Gradient:
+    g = np.abs(np.asarray(gradient), dtype=np.float64)
+    largest = float(g.max(initial=0.0))
+    if largest == 0 or not math.isfinite(largest):
+        return Gradient(largest, largest)
+    return Gradient(largest * float(np.sqrt(np.mean((g / largest) ** 2))), largest)
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    same_kind = type(value) is type(default) and isinstance(value, (bool, int, float, str))
+    return value is default or (same_kind and value == default)
+
+
+def _text(value: Any) -> str:
+    """Metadata in few characters; arrays by shape and dtype."""
+    if isinstance(value, (np.ndarray, Constant)):
+        return f"{value.shape} {value.dtype.name}"
+    if isinstance(value, (tuple, list)):
+        inside = ", ".join(map(_text, value))
+        return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' * (len(value) == 1)})"
+    if isinstance(value, slice):
+        ends = [("" if x is None else str(x)) for x in (value.start, value.stop, value.step)]
+        return ":".join(ends if value.step is not None else ends[:2])
+    if isinstance(value, np.dtype):
+        return value.name
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if value is Ellipsis:
+        return "..."
+    if value is None or isinstance(value, (bool, int, str, np.generic)):
+        return str(value)
+    return getattr(value, "__name__", type(value).__name__)

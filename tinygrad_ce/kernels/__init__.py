@@ -1,0 +1,1 @@
+"""Array-only numerical kernels: they know NumPy and nothing of the rest of the package."""

@@ -1,0 +1,20 @@
+"""Building blocks of networks: modules hold parameters and are called on Tensors."""
+
+from tinygrad_ce.nn.layers import ELU, GELU, MLP, LeakyReLU, Linear, ReLU, Sequential, Sigmoid, SiLU, Softplus, Tanh
+from tinygrad_ce.nn.module import Module, Parameter
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "MLP",
+    "LeakyReLU",
+    "Linear",
+    "Module",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
+]

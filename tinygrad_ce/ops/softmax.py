@@ -1,0 +1,59 @@
+"""Scores to probabilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_ce.kernels import softmax as kernels
+from tinygrad_ce.registry import Op, register
+
+Array = NDArray[Any]
+
+
+@register
+class Softmax(Op):
+    """Scores to probabilities along an axis (Bridle 1990).
+
+    The Jacobian of a row is diag(p) - p p^T; the rule applies it without building it.
+
+    >>> import tinygrad_ce as tg
+    >>> tg.functional.softmax([2.0, 1.0, 0.1])
+    Tensor([0.659 , 0.2424, 0.0986], shape=(3,), dtype=float32)
+    """
+
+    formula = "p = exp(x) / sum(exp(x))"
+    vjp_formula = "dx = p * (g - sum(g * p))"
+    latex = r"p_j = \frac{e^{x_j}}{\sum_k e^{x_k}}"
+    vjps = (lambda g, p, _x, *, axis: p * (g - np.sum(g * p, axis=axis, keepdims=True)),)
+
+    @staticmethod
+    def forward(x: Array, *, axis: int = -1) -> Array:
+        return kernels.softmax(x, axis)
+
+
+def _log_softmax_vjp(g: Any, z: Any, _x: Any, *, axis: int) -> Any:
+    # g - p * sum(g), with g (1 - p) = -g expm1(z) taken out: where p is almost 1, that difference would cancel
+    others = np.sum(g, axis=axis, keepdims=True) - g
+    return -g * np.expm1(z) - np.exp(z) * others
+
+
+@register
+class LogSoftmax(Op):
+    """Logarithm of the softmax along an axis, exact for confident rows too.
+
+    >>> import tinygrad_ce as tg
+    >>> tg.functional.log_softmax([0.0, 20.0])
+    Tensor([-2.0000e+01, -2.0612e-09], shape=(2,), dtype=float32)
+    """
+
+    formula = "z = x - logsumexp(x)"
+    vjp_formula = "dx = g - softmax(x) * sum(g)"
+    latex = r"z_j = x_j - \ln \sum_k e^{x_k}"
+    vjps = (_log_softmax_vjp,)
+
+    @staticmethod
+    def forward(x: Array, *, axis: int = -1) -> Array:
+        return kernels.log_softmax(x, axis)

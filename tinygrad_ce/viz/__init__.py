@@ -1,0 +1,55 @@
+"""Pictures of computation graphs: SVG, PNG and PDF, DOT source, and text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from tinygrad_ce.graph import Gradients, Model, capture
+from tinygrad_ce.tensor import Tensor
+from tinygrad_ce.viz.dot import SHOW, Direction
+from tinygrad_ce.viz.picture import Picture
+from tinygrad_ce.viz.render import RenderError
+
+__all__ = ["Picture", "RenderError", "draw"]
+
+
+def draw(
+    output: Tensor | Sequence[Tensor],
+    *,
+    model: Model | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    show: Collection[str] = SHOW,
+    gradients: Gradients = "auto",
+    direction: Direction = "TB",
+) -> Picture:
+    """Draw the graph that made a tensor, or several: one card for each op, with the tensor it makes.
+
+    output      a Tensor or a sequence of Tensors
+    model       names the parameters by their path, and puts the ops of each module in a box
+    inputs      names for what was put in: `{"x": x, "y": y}`
+    show        what a card tells besides its name: any of "shape", "grad" (the RMS of the gradient), "kept"
+                (the bytes held for the backward pass)
+    gradients   "auto": what leaves hold in `.grad`; True: what a backward pass would bring to every card,
+                found without changing any `.grad`; False: none
+    direction   "TB", from top to bottom, or "LR", from left to right
+
+    A graph can be drawn after `backward()` too: the arrays are gone then, the structure is not.
+    Raises TypeError and RuntimeError as `capture` does, ValueError for an unknown `show` or `direction`.
+
+    >>> import tinygrad_ce as tg
+    >>> x = tg.Tensor([3.0, 4.0], requires_grad=True, name="x")
+    >>> picture = draw((x * x).sum(), gradients=True)
+    >>> picture.save("graph.svg")  # doctest: +SKIP
+    >>> print(picture.text())
+    sum: 2 ops, 0 B kept for backward, value 25.000000
+    id  op         name  inputs  tensor    gradient
+    n0  parameter  x             (2,) f32  7.1e+00
+    n1  mul              x, x    (2,) f32  1.0e+00
+    n2  sum              n1      () f32    1.0e+00
+    """
+    if isinstance(show, str) or not set(show) <= set(SHOW):
+        raise ValueError(f"draw: show: expected a tuple of any of {SHOW}, found {show!r}")
+    if direction not in ("TB", "LR"):
+        raise ValueError(f'draw: direction: expected "TB" or "LR", found {direction!r}')
+    return Picture(capture(output, model=model, inputs=inputs, gradients=gradients), show, direction)

@@ -1,0 +1,119 @@
+"""A drawn graph: saved, shown in a notebook, printed in a terminal."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from tinygrad_ce.graph import Graph
+from tinygrad_ce.viz.dot import SHOW, Direction, digraph
+from tinygrad_ce.viz.render import RenderError, render
+from tinygrad_ce.viz.text import to_text
+
+_shown = itertools.count(1)
+_REPR_LINES = 60
+_INLINE_NODES = 2000  # a notebook is not to choke on what it shows unasked
+
+
+class Picture:
+    """A computation graph that can be drawn in several forms; made by `draw`.
+
+    graph   what it shows, as data
+
+    In a notebook it shows itself; in a terminal, and as its repr, it is a table.
+
+    >>> import tinygrad_ce as tg
+    >>> from tinygrad_ce.viz import draw
+    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    >>> draw((x * x).sum())
+    sum: 2 ops, 0 B kept for backward, value 5.000000
+    id  op         name  inputs  tensor
+    n0  parameter  x             (2,) f32
+    n1  mul              x, x    (2,) f32
+    n2  sum              n1      () f32
+    """
+
+    def __init__(self, graph: Graph, show: Collection[str] = SHOW, direction: Direction = "TB") -> None:
+        self.graph = graph
+        self._show = frozenset(show)
+        self._direction: Direction = direction
+
+    def digraph(self) -> Any:
+        """A `graphviz.Digraph`, to edit or to combine with others."""
+        return digraph(self.graph, self._show, self._direction)
+
+    @property
+    def dot(self) -> str:
+        """The DOT source; the same program gives the same text, byte for byte."""
+        source: str = self.digraph().source
+        return source
+
+    def svg(self) -> str:
+        """SVG text. Raises RenderError if no program to draw it is installed; so do `png` and `pdf`."""
+        return render(self.dot, "svg").decode()
+
+    def png(self, scale: float = 1.0) -> bytes:
+        """A PNG; `scale=2` has twice the pixels each way. The ground is transparent."""
+        if not (isinstance(scale, (int, float)) and math.isfinite(scale) and scale > 0):
+            raise ValueError(f"png: scale: expected a positive number, found {scale!r}")
+        return render(self.dot, "png", 96.0 * scale)
+
+    def pdf(self) -> bytes:
+        """A PDF, which takes Graphviz itself: graphviz-pure draws none."""
+        return render(self.dot, "pdf")
+
+    def text(self) -> str:
+        """A table for a terminal: a line for each op and each leaf."""
+        return to_text(self.graph)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a file in the form that its suffix names: .svg .png .pdf .dot .gv .txt
+
+        Raises ValueError for another suffix, FileNotFoundError if the folder does not exist, and what `svg`
+        raises.
+        """
+        target = Path(path)
+        forms: dict[str, Callable[[], str | bytes]] = {
+            ".svg": self.svg,
+            ".png": self.png,
+            ".pdf": self.pdf,
+            ".dot": lambda: self.dot,
+            ".gv": lambda: self.dot,
+            ".txt": lambda: self.text() + "\n",
+        }
+        form = forms.get(target.suffix.lower())
+        if form is None:
+            raise ValueError(f"save: {str(path)!r}: expected a name that ends in {', '.join(forms)}")
+        if not target.parent.is_dir():
+            raise FileNotFoundError(f"save: {str(path)!r}: the folder {str(target.parent)!r} does not exist")
+        content = form()
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def __repr__(self) -> str:
+        return to_text(self.graph, limit=_REPR_LINES)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """What notebooks show; text alone, with a line that says why, where it cannot be drawn."""
+        del include, exclude  # the notebook picks from what it is given
+        text = repr(self)
+        if len(self.graph.nodes) > _INLINE_NODES:
+            return {"text/plain": f"{text}\n(too large to be drawn unasked; .svg() draws it)"}
+        try:
+            svg = self.svg()
+        except RenderError as error:
+            return {"text/plain": f"{text}\n(not drawn: {error})"}
+        return {"text/html": _inline(svg), "image/svg+xml": svg, "text/plain": text}
+
+
+def _inline(svg: str) -> str:
+    """SVG to stand in a page: without its XML prolog, and with ids of its own."""
+    prefix = f"graph{next(_shown)}-"
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'(<[^>]*?\bid=")', rf"\g<1>{prefix}", svg)
+    svg = svg.replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
+    return f'<div style="overflow-x:auto">{svg}</div>'
