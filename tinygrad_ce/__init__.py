@@ -14,6 +14,7 @@ from tinygrad_ce.engine import NotDifferentiable
 from tinygrad_ce.mode import enable_grad, get_default_dtype, no_grad, set_default_dtype
 from tinygrad_ce.registry import FusedOp, Op, register, registry
 from tinygrad_ce.tensor import Tensor, grad
+from tinygrad_ce.testing import check_op, gradcheck, gradgradcheck
 
 __version__ = "0.1.0"
 
@@ -23,11 +24,14 @@ __all__ = [
     "NotDifferentiable",
     "Op",
     "Tensor",
+    "check_op",
     "data",
     "enable_grad",
     "functional",
     "get_default_dtype",
     "grad",
+    "gradcheck",
+    "gradgradcheck",
     "nn",
     "no_grad",
     "optim",

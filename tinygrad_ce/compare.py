@@ -124,7 +124,8 @@ class Comparison:
         result: dict[str, Any] = asdict(self)
         for part in (result, *result["chains"]):
             del part["gradient"]
-        return _strict(result)  # type: ignore[no-any-return]
+        strict: dict[str, Any] = strict_json(result)
+        return strict
 
     def in_words(self) -> list[str]:
         """What the numbers say, a sentence each: gradients that are lost, how exact the fused loss is, what it saves."""
@@ -385,6 +386,8 @@ def _difference_rows(differences: Sequence[Difference]) -> list[list[str]]:
 def _ulps(x: float) -> str:
     if x == 0 or math.isinf(x):
         return f"{x:.0f}"
+    if x < 0.005:
+        return "<0.01"
     return f"{x:.2f}" if x < 10 else f"{x:,.0f}" if x < 1e5 else f"{x:.1e}"
 
 
@@ -393,25 +396,23 @@ def _aligned(row: Sequence[str], width: int, columns: Sequence[int]) -> str:
 
 
 def _in_words(comparison: Comparison) -> list[str]:
-    fused, *others = comparison.chains
     lines = []
     for chain in comparison.chains:
-        total = chain.gradient.size
+        of_all = f"of the {chain.gradient.size} elements of the logits' gradient"
         if chain.lost:
             lines.append(
-                f"{chain.name}: {chain.lost} of {total} elements of the logits' gradient are exactly 0, although "
-                f"{comparison.dtype} can hold the true values (up to {chain.largest_lost:.1e})."
+                f"{chain.name}: {chain.lost} {of_all} {'is' if chain.lost == 1 else 'are'} exactly 0, although "
+                f"{comparison.dtype} can hold the truth (up to {chain.largest_lost:.1e})."
             )
         if chain.not_finite:
-            lines.append(f"{chain.name}: {chain.not_finite} of {total} elements of the logits' gradient are not finite.")
+            lines.append(f"{chain.name}: {chain.not_finite} {of_all} {'is' if chain.not_finite == 1 else 'are'} not finite.")
+        if chain.gradient_error.ulps >= 2.0 ** np.finfo(comparison.dtype).nmant and not (chain.lost or chain.not_finite):
+            lines.append(f"{chain.name}: the worst {of_all} has no digit right.")
+    fused = comparison.chains[0]
     worst = max(fused.loss_error.ulps, fused.gradient_error.ulps)
-    lines.append(f"fused: loss and gradient are within {worst:.2g} ULP of the truth; 0.5 is the best that rounding can do.")
-    for chain in others:
-        if chain.gradient_error.ulps > fused.gradient_error.ulps:
-            times = chain.gradient_error.ulps / fused.gradient_error.ulps if fused.gradient_error.ulps else math.inf
-            lines.append(f"{chain.name}: its worst gradient element is {_times(times)} as far off as the fused one's.")
+    lines.append(f"fused: loss and gradient are within {worst:.2f} ULP of the truth; 0.5 is the best that rounding can do.")
     most = max(comparison.chains, key=lambda chain: chain.kept_bytes)
-    if most is not fused:
+    if most.kept_bytes > fused.kept_bytes:
         lines.append(
             f"fused: {fused.ops} op where {most.name} takes {most.ops}, and {fused.kept_bytes:,} bytes kept for the "
             f"backward pass where it keeps {most.kept_bytes:,}."
@@ -419,14 +420,10 @@ def _in_words(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _times(x: float) -> str:
-    return "infinitely" if math.isinf(x) else f"{x:.3g} times" if x < 1e6 else f"{x:.0e} times"
-
-
-def _strict(value: Any) -> Any:
-    """JSON has no nan and no infinity."""
+def strict_json(value: Any) -> Any:
+    """The same without nan and infinity, which JSON has not: they become strings."""
     if isinstance(value, dict):
-        return {key: _strict(x) for key, x in value.items()}
+        return {key: strict_json(x) for key, x in value.items()}
     if isinstance(value, (tuple, list)):
-        return [_strict(x) for x in value]
+        return [strict_json(x) for x in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -44,13 +44,14 @@ class Node:
     scope               the modules it was made in, outermost first
     name                given by the user, or None
     hooks               functions on the gradient that arrives, or None
+    retained            a weak reference to the Tensor it made, if that asked to keep its gradient; else None
 
     A node does not hold the Tensor it made, so a graph is free of reference cycles.
     """
 
     __slots__ = (
-        "__weakref__", "attributes", "dtype", "hooks", "inputs", "name", "needs", "op", "order", "output", "saved",
-        "scope", "shape",
+        "__weakref__", "attributes", "dtype", "hooks", "inputs", "name", "needs", "op", "order", "output", "retained",
+        "saved", "scope", "shape",
     )  # fmt: skip
     requires_grad = True
 
@@ -77,6 +78,7 @@ class Node:
         self.scope = scope
         self.name: str | None = None
         self.hooks: dict[int, Callable[[Any], Any]] | None = None
+        self.retained: Callable[[], Any] | None = None
 
     def release(self) -> None:
         """Let go of all data; what a picture needs stays."""
@@ -121,7 +123,7 @@ def backward(
     """Pull the gradients that flow into the roots back to the targets: a mapping from source to gradient.
 
     roots       pairs of a source and the gradient that flows into it
-    targets     the sources wanted; None means every leaf
+    targets     the sources wanted; None means every leaf and every node that retains its gradient
     release     let go of each node's data as soon as it has been used
     lift        None: gradients are arrays. Otherwise they are Tensors and every rule is recorded; `lift(array, source)`
                 makes a Tensor of a saved array that is linked to its source
@@ -130,7 +132,7 @@ def backward(
 
     Also returned: the leaves whose gradient may share its memory with something else.
     """
-    order = topological((source for source, _ in roots), newer_than)
+    order = topological([source for source, _ in roots], newer_than)
     for node in order:
         if node.saved is None:
             raise RuntimeError(
@@ -141,7 +143,7 @@ def backward(
     gradients: dict[Any, Any] = {}
     shared: set[Any] = set()
     for source, g in roots:
-        gradients[source] = gradients[source] + g if source in gradients else g
+        gradients[source] = _sum(gradients[source], g) if source in gradients else g
         shared.add(source)
     for node in order:
         g = gradients.get(node)
@@ -153,47 +155,56 @@ def backward(
             gradients[node] = g
         if visit is not None:
             visit(node, g)
-        if targets is None or node not in targets:
+        if node.retained is None if targets is None else node not in targets:
             del gradients[node]
-        op, inputs, saved, attributes = node.op, node.inputs, node.saved, node.attributes
-        needs = node.needs if wanted is None else [i for i in node.needs if inputs[i] in wanted]
+        inputs = node.inputs
+        needs = node.needs if wanted is None else tuple(i for i in node.needs if inputs[i] in wanted)
         if not needs:
             continue
-        z = node if node.output is None else node.output
-        if lift is not None:
-            if issubclass(op, FusedOp):
-                _merge(gradients, _pull_decomposition(node, g, [inputs[i] for i in needs], lift))
-                continue
-            z = z if z is node else lift(z, node)
-            saved = [x if x is s else lift(x, s) for x, s in zip(saved, inputs, strict=True)]
-        joint = op.vjp and _joint(op, op.vjp(g, z, *saved, needs=[i in needs for i in range(len(inputs))], **attributes), inputs)
-        vjps = op.vjps
-        for i in needs:
-            if joint:
-                gx = joint[i]
-            else:
-                rule = vjps[i] if i < len(vjps) else None
-                gx = _no_rule(op, i) if rule is None else rule(g, z, *saved, **attributes)
+        if lift is None:
+            pulled = _pull(node, g, needs, node.saved, node if node.output is None else node.output)
+        elif issubclass(node.op, FusedOp):
+            pulled = _pull_decomposition(node, g, needs, lift)
+        else:
+            saved = [x if x is source else lift(x, source) for x, source in zip(node.saved or (), inputs, strict=True)]
+            pulled = _pull(node, g, needs, saved, node if node.output is None else lift(node.output, node))
+        for i, gx in pulled:
             source = inputs[i]
-            if lift is not None:
-                if type(gx) is np.ndarray or not hasattr(gx, "node"):
-                    gx = lift(_array(gx, op, i), None)
-            elif type(gx) is not np.ndarray:
-                gx = _array(gx, op, i)
+            if type(gx) is not np.ndarray or lift is not None:
+                gx = _checked(gx, node.op, i, lift)
             if gx.shape != source.shape:
-                gx = _fit(gx, source.shape, op, i)
+                gx = _fit(gx, source.shape, node.op, i)
             if gx.dtype is not source.dtype:
                 gx = gx.astype(source.dtype)
             if source in gradients:
-                gradients[source] = _add(gradients[source], gx)
+                gradients[source] = _sum(gradients[source], gx)
                 shared.discard(source)
             else:
                 gradients[source] = gx
-                if type(source) is not Node and (gx is g or _is_held(gx, node, saved, release)):
+                if type(source) is not Node and (gx is g or _is_held(gx, node, release)):
                     shared.add(source)
         if release:
             node.release()
     return gradients, shared
+
+
+def _pull(node: Node, g: Any, needs: tuple[int, ...], saved: Any, z: Any) -> list[tuple[int, Any]]:
+    """Run the op's rules: pairs of an input's position and its gradient."""
+    op = node.op
+    if op.vjp is None:
+        rules = op.vjps
+        pulled = []
+        for i in needs:
+            rule = rules[i] if i < len(rules) else None
+            if rule is None:
+                _no_rule(op, i)
+            pulled.append((i, rule(g, z, *saved, **node.attributes)))
+        return pulled
+    gradients = op.vjp(g, z, *saved, needs=[i in needs for i in range(len(saved))], **node.attributes)
+    if not isinstance(gradients, (tuple, list)) or len(gradients) != len(saved):
+        found = f"{len(gradients)} gradients" if isinstance(gradients, (tuple, list)) else type(gradients).__name__
+        raise TypeError(f"{op.name}: its vjp returned {found} for {len(saved)} inputs; return one for each input")
+    return [(i, gradients[i]) for i in needs]
 
 
 def _wanted(order: list[Node], targets: Collection[Any]) -> set[Any]:
@@ -205,48 +216,37 @@ def _wanted(order: list[Node], targets: Collection[Any]) -> set[Any]:
     return wanted
 
 
-def _pull_decomposition(node: Node, g: Any, needed: list[Any], lift: Callable[[Any, Any], Any]) -> dict[Any, Any]:
+def _pull_decomposition(
+    node: Node, g: Any, needs: tuple[int, ...], lift: Callable[[Any, Any], Any]
+) -> list[tuple[int, Any]]:
     """Gradients of a fused op by way of the small ops it stands for, which are recorded and so differentiable again."""
-    op, saved = node.op, node.saved
-    assert issubclass(op, FusedOp) and saved is not None
+    op, inputs, saved = node.op, node.inputs, node.saved
+    assert issubclass(op, FusedOp)
+    assert saved is not None
     if op.restore is not None:
-        saved = op.restore(node.output, *saved, **node.attributes)
+        saved = list(op.restore(node.output, *saved, **node.attributes))
     mark = next(_count)
-    z = op.decomposition(*(lift(x, s) for x, s in zip(saved, node.inputs, strict=True)), **node.attributes)
+    z = op.decomposition(*(lift(x, s) for x, s in zip(saved, inputs, strict=True)), **node.attributes)
     root = z if z.node is None else z.node
-    gradients, _ = backward([(root, g)], needed, release=False, lift=lift, newer_than=mark)
-    return {source: gradients[source] for source in set(needed) if source in gradients}
+    gradients, _ = backward([(root, g)], {inputs[i] for i in needs}, release=False, lift=lift, newer_than=mark)
+    # an input that was given twice has its whole gradient under one key: it is counted for the first place
+    return [(i, gradients.pop(inputs[i])) for i in needs if inputs[i] in gradients]
 
 
-def _merge(gradients: dict[Any, Any], more: Mapping[Any, Any]) -> None:
-    for source, g in more.items():
-        gradients[source] = gradients[source] + g if source in gradients else g
-
-
-def _add(a: Any, b: Any) -> Any:
-    total = a + b
-    return np.asarray(total) if isinstance(total, np.generic) else total
-
-
-def _joint(op: type[Op], gradients: Any, inputs: list[Any]) -> Sequence[Any]:
-    if not isinstance(gradients, (tuple, list)) or len(gradients) != len(inputs):
-        found = f"{len(gradients)} gradients" if isinstance(gradients, (tuple, list)) else type(gradients).__name__
-        raise TypeError(f"{op.name}: its vjp returned {found} for {len(inputs)} inputs; return one for each input")
-    return gradients
-
-
-def _array(gradient: Any, op: type[Op], i: int) -> Any:
-    """The gradient as an array, for the 0-d results that NumPy turned into scalars; anything else is a wrong rule."""
+def _checked(gradient: Any, op: type[Op], i: int, lift: Callable[[Any, Any], Any] | None) -> Any:
+    """What a rule returned as an array, or as a Tensor if the rules are recorded; anything else is a wrong rule."""
+    if lift is not None and hasattr(gradient, "node"):
+        return gradient
     if gradient is None:
-        return _no_rule(op, i)
+        _no_rule(op, i)
     if isinstance(gradient, (tuple, list)):
         raise TypeError(
             f"{op.name}: the vjp of input {_input_name(op, i)} returned {len(gradient)} gradients where one is expected"
         )
-    array = np.asarray(gradient)
+    array = np.asarray(gradient)  # NumPy turns 0-d results into scalars
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{op.name}: the vjp of input {_input_name(op, i)} returned {gradient!r}, which is no gradient")
-    return array
+    return array if lift is None else lift(array, None)
 
 
 def _fit(gradient: Any, shape: tuple[int, ...], op: type[Op], i: int) -> Any:
@@ -272,7 +272,7 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     return g.reshape(shape) if extra > 0 else g
 
 
-def _no_rule(op: type[Op], i: int) -> Any:
+def _no_rule(op: type[Op], i: int) -> NoReturn:
     raise NotDifferentiable(
         f"{op.name}: there is no rule for the gradient of input {_input_name(op, i)}; "
         f"give {op.__name__}.vjps one, or call detach() on that input if no gradient is meant to flow through it"
@@ -287,13 +287,18 @@ def _input_name(op: type[Op], i: int) -> str:
     return f"{op.inputs[-1]}[{i - len(op.inputs) + 1}]" if op.variadic else f"{op.inputs[i]!r} (position {i})"
 
 
-def _is_held(gradient: Any, node: Node, saved: Sequence[Any], release: bool) -> bool:
+def _sum(a: Any, b: Any) -> Any:
+    total = a + b
+    return np.asarray(total) if isinstance(total, np.generic) else total
+
+
+def _is_held(gradient: Any, node: Node, release: bool) -> bool:
     """Does anything else hold the memory of a gradient that a rule of this node returned?"""
     if type(gradient) is not np.ndarray:
-        return False
+        return True
     if gradient.base is not None:
         return True
-    for x in saved:
+    for x in node.saved or ():
         if gradient is x:
             return True
-    return gradient is node.output and not (release and node.op.residual)  # a residual dies with its node
+    return not release if node.op.residual else gradient is node.output  # a residual dies with its node

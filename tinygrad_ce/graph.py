@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_ce import engine
 from tinygrad_ce.engine import Constant, Node
 from tinygrad_ce.registry import FusedOp, Op
-from tinygrad_ce.tensor import _RETAIN, Tensor, _after_hooks
+from tinygrad_ce.tensor import _RETAIN, Tensor, _run_hooks
 
 Kind = Literal["op", "parameter", "input", "constant", "target"]
 Gradients = Literal["auto"] | bool
@@ -153,7 +153,7 @@ def capture(
         nodes=tuple(reader.nodes),
         edges=tuple(reader.edges),
         outputs=tuple(dict.fromkeys(reader.ids[z.node or z] for z in outputs)),
-        title=_title(outputs[0]) if model is None else type(model).__name__,
+        title=_title(outputs) if model is None else type(model).__name__,
         modules=reader.modules,
         recorded=bool(nodes),
         released=released,
@@ -168,8 +168,10 @@ def _outputs(output: Any) -> list[Tensor]:
     return outputs
 
 
-def _title(output: Tensor) -> str:
-    return output.name or ("leaf" if output.node is None else output.node.op.name)
+def _title(outputs: Sequence[Tensor]) -> str:
+    if len(outputs) > 1:
+        return f"{len(outputs)} outputs"
+    return outputs[0].name or (outputs[0].node.op.name if outputs[0].node else "leaf")
 
 
 class _Reader:
@@ -415,7 +417,8 @@ def _private_pass(outputs: Sequence[Tensor], nodes: Sequence[Node], released: bo
     finally:
         for node, hooks in retaining:
             node.hooks = hooks
-    return found | {leaf: _size(g) for leaf, g in _after_hooks(results)}
+    _run_hooks(results)
+    return found | {leaf: _size(g) for leaf, g in results.items()}
 
 
 def _size(gradient: Any) -> Gradient:

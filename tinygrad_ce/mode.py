@@ -17,8 +17,10 @@ R = TypeVar("R")
 
 
 class _Mode(threading.local):
-    recording = True
-    scope: tuple[Any, ...] = ()
+    def __init__(self) -> None:  # runs once in each thread
+        self.recording = True
+        self.outer: list[bool] = []  # what was in force around the blocks that are open
+        self.scope: tuple[Any, ...] = ()
 
 
 mode = _Mode()
@@ -29,23 +31,25 @@ class _Recording:
 
     recording: bool
 
-    def __init__(self) -> None:
-        self._previous: list[bool] = []
+    def __init__(self, *forgotten: Any) -> None:
+        if forgotten:
+            name = type(self).__name__
+            raise TypeError(f"{name}() takes no arguments; as a decorator write @{name}(), with parentheses")
 
     def __enter__(self) -> None:
-        self._previous.append(mode.recording)
+        mode.outer.append(mode.recording)
         mode.recording = self.recording
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        mode.recording = self._previous.pop()
+        mode.recording = mode.outer.pop()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         name = type(self).__name__
         if not callable(function):
             raise TypeError(f"{name}(): expected a function to decorate, found {function!r}; write @{name}()")
-        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+        if any(late(function) for late in _LATE):
             raise TypeError(
                 f"{name}() cannot decorate {function.__name__!r}, whose body runs after the call has returned; "
                 f"write `with {name}():` inside it"
@@ -57,6 +61,9 @@ class _Recording:
                 return function(*args, **kwargs)
 
         return wrapper
+
+
+_LATE = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 
 
 class no_grad(_Recording):  # noqa: N801

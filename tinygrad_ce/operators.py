@@ -39,14 +39,14 @@ class Operators:
     def _apply(self, name: str, *inputs: Any) -> Self:
         for x in inputs:
             if not (isinstance(x, Operators) or isinstance(x, _OPERANDS)):  # noqa: SIM101: the first is the common case
-                return NotImplemented
+                return NotImplemented  # type: ignore[no-any-return]
         result: Self = Operators.__apply_op__(registry[name], inputs)
         return result
 
     def _compare(self, ufunc: np.ufunc, *others: Any) -> Self:
         for x in others:
             if not isinstance(x, (Operators, *_OPERANDS)):
-                return NotImplemented
+                return NotImplemented  # type: ignore[no-any-return]
         result: Self = _constant(ufunc, self, *others)
         return result
 

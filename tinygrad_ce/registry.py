@@ -216,7 +216,8 @@ def register(op: _AnyOp) -> _AnyOp:
     op.name = name
     op._plans = {}
     _ops[name] = op
-    for numpy_function in (op.forward, *op.numpy) if isinstance(op.forward, np.ufunc) else op.numpy:
+    ufunc = (op.forward,) if isinstance(op.forward, np.ufunc) else ()
+    for numpy_function in (*ufunc, *op.numpy):
         _by_numpy.setdefault(numpy_function, op)
     return op
 

@@ -21,7 +21,6 @@ from tinygrad_ce.registry import Op, registry
 Array: TypeAlias = NDArray[Any]
 TensorLike: TypeAlias = "Tensor | Array | float | Sequence[Any]"
 
-_RETAIN = -1  # key of the hook set by retain_grad
 _NO_ATTRIBUTES: Mapping[str, Any] = {}
 _handles = itertools.count()
 
@@ -64,7 +63,7 @@ class Tensor(Operators):
         array = to_array(data, dtype)
         if requires_grad:
             check_differentiable(array.dtype)
-            array = array.copy() if isinstance(data, (np.ndarray, Tensor)) else array
+            array = array.copy()
         self._data = array
         self._requires_grad = bool(requires_grad)
         self._grad = None
@@ -202,7 +201,8 @@ class Tensor(Operators):
             raise RuntimeError(
                 "only leaves can be copied or pickled; this tensor was computed by an op: use detach() first"
             )
-        return _rebuild, (type(self), self._data, self._requires_grad, self._name, self._grad)
+        state = getattr(self, "__dict__", None)  # of a subclass
+        return _rebuild, (type(self), self._data, self._requires_grad, self._name, self._grad), state
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if self.requires_grad:
@@ -217,7 +217,7 @@ class Tensor(Operators):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward passes have summed up here, or None. It may be assigned, None included."""
-        if self._grad is None and self.node is not None and _RETAIN not in (self.node.hooks or ()):
+        if self._grad is None and self.node is not None and self.node.retained is None:
             warnings.warn(
                 f".grad of an interior tensor (made by {self.node.op.name}) is not kept and reads as None; "
                 "call retain_grad() on it before backward(), or use tinygrad_ce.grad(output, tensor)",
@@ -230,7 +230,7 @@ class Tensor(Operators):
         if value is None:
             self._grad = None
             return
-        gradient = value if isinstance(value, Tensor) else _wrap(to_array(value, self.dtype))
+        gradient = value if isinstance(value, Tensor) else _wrap(np.array(to_array(value, self.dtype)))
         if gradient.shape != self.shape or gradient.dtype != self.dtype:
             raise ValueError(
                 f"grad: expected shape {self.shape} and dtype {self.dtype}, "
@@ -252,9 +252,10 @@ class Tensor(Operators):
         """
         g = _incoming("backward", self, gradient)
         results, shared = _run([(_origin(self), g)], None, retain_graph, create_graph)
-        _run_hooks(results)
-        for leaf, g in results.items():
-            leaf._accumulate(g, leaf in shared)
+        for source, g in results.items():
+            tensor = source if isinstance(source, Tensor) else source.retained()
+            if tensor is not None:
+                tensor._accumulate(g, source in shared or tensor is not source)
 
     def retain_grad(self) -> Tensor:
         """Keep the gradient of this interior tensor in `.grad` too; returns the tensor itself."""
@@ -262,56 +263,48 @@ class Tensor(Operators):
             if not self._requires_grad:
                 raise RuntimeError("retain_grad(): this tensor does not require a gradient")
             return self
-        owner = weakref.ref(self)  # the graph must not keep its tensors alive
-
-        def keep(g: Any) -> Any:
-            tensor = owner()
-            if tensor is not None:
-                tensor._accumulate(g, True)
-            return g
-
-        self._add_hook(_RETAIN, keep)
+        self.node.retained = weakref.ref(self)  # weak: the graph must not keep its tensors alive
         return self
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call `hook(gradient)` whenever a gradient has arrived here; what it returns, unless None, replaces it.
 
-        Returns a handle whose `remove()` takes the hook away.
+        The hook is given a copy, so writing into it changes nothing. Returns a handle whose `remove()` takes the hook
+        away. If a hook raises, no `.grad` has changed.
         """
         if not self.requires_grad:
             raise RuntimeError("register_hook(): this tensor does not require a gradient, so none will ever arrive")
 
-        def on_array(g: Any) -> Any:
-            result = hook(g if isinstance(g, Tensor) else _wrap(g))
+        shape, dtype = self.shape, self.dtype  # not self: the graph must not keep its tensors alive
+
+        def run(g: Any) -> Any:
+            result = hook(_own(g))
             if result is None:
                 return g
             if not isinstance(result, Tensor):
-                result = _wrap(to_array(result, self.dtype))
-            if result.shape != g.shape:
-                raise ValueError(f"hook: expected a gradient of shape {g.shape}, found shape {result.shape}")
-            return result if isinstance(g, Tensor) else result._data.astype(g.dtype, copy=False)
+                result = _wrap(to_array(result, dtype))
+            if result.shape != shape:
+                raise ValueError(f"hook: expected a gradient of shape {shape}, found shape {result.shape}")
+            return _own(result) if isinstance(g, Tensor) else result._data.astype(dtype)
 
+        hooks = self._hooks if self.node is None else self.node.hooks
+        if hooks is None:
+            hooks = {}
+            if self.node is None:
+                self._hooks = hooks
+            else:
+                self.node.hooks = hooks
         key = next(_handles)
-        return RemovableHandle(self._add_hook(key, on_array), key)
-
-    def _add_hook(self, key: int, hook: Callable[[Any], Any]) -> dict[int, Callable[[Any], Any]]:
-        owner: Any = self if self.node is None else self.node
-        hooks: dict[int, Callable[[Any], Any]] = getattr(owner, "_hooks" if owner is self else "hooks") or {}
-        hooks[key] = hook
-        if _RETAIN in hooks:  # keeps what the other hooks leave
-            hooks[_RETAIN] = hooks.pop(_RETAIN)
-        setattr(owner, "_hooks" if owner is self else "hooks", hooks)
-        return hooks
+        hooks[key] = run
+        return RemovableHandle(hooks, key)
 
     def _accumulate(self, g: Any, shared: bool) -> None:
         old = self._grad
         if isinstance(g, Tensor):
-            if old is not None:
-                self._grad = old + g
-            else:
-                self._grad = _wrap(g._data.copy()) if shared and not g.requires_grad else g
+            with enable_grad():
+                self._grad = _own(g) if old is None else old + g
         elif old is None:
-            self._grad = _wrap(g.copy() if shared or not g.flags.writeable else g)
+            self._grad = _own(g) if shared else _wrap(g)
         elif old.requires_grad or not old._data.flags.writeable:
             self._grad = _wrap(np.asarray(old._data + g))
         else:
@@ -360,9 +353,10 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
     result = _wrap(data)
     if record and data.dtype.kind == "f":
         needs, keep_output, keep_inputs = op._plans.get((needed, bit)) or op.plan(needed, bit)
-        sources, saved = [], []
+        sources: list[Any] = []
+        saved: list[Any] = []
         for i, x in enumerate(inputs):
-            source = x.node if isinstance(x, Tensor) else None
+            source: Any = x.node if isinstance(x, Tensor) else None
             if source is None:
                 source = x if i in needs else _constant(x, arrays[i])
             sources.append(source)
@@ -459,17 +453,19 @@ def grad(
     ]
     targets = [_origin(x) for x in many_inputs]
     results, shared = _run(roots, set(targets), create_graph if retain_graph is None else retain_graph, create_graph)
-    _run_hooks(results)
     gradients: list[Tensor | None] = []
+    given: set[Any] = set()
     for i, (x, target) in enumerate(zip(many_inputs, targets, strict=True)):
         g = results.get(target)
         if g is None and not allow_unused:
             raise RuntimeError(
                 f"grad: the outputs do not depend on inputs[{i}] ({x!r}); pass allow_unused=True to get None for it"
             )
-        if isinstance(g, np.ndarray):
-            alone = target not in shared and target is x and targets.count(target) == 1
-            g = _wrap(g if alone else g.copy())
+        if g is not None:
+            # what was given away once, or is in use elsewhere, is copied
+            alone = isinstance(g, np.ndarray) and target is x and target not in shared and target not in given
+            g = _wrap(g) if alone else _own(g)
+            given.add(target)
         gradients.append(g)
     return gradients[0] if isinstance(inputs, Tensor) else tuple(gradients)
 
@@ -503,12 +499,15 @@ def _incoming(caller: str, output: Tensor, gradient: TensorLike | None) -> Array
 def _run(
     roots: list[tuple[Any, Any]], targets: set[Any] | None, retain_graph: bool, create_graph: bool
 ) -> tuple[dict[Any, Any], set[Any]]:
-    if not create_graph:
-        roots = [(source, g._data if isinstance(g, Tensor) else g) for source, g in roots]
-        return engine.backward(roots, targets, release=not retain_graph)
-    with enable_grad():
-        roots = [(source, as_tensor(g)) for source, g in roots]
-        return engine.backward(roots, targets, release=False, lift=_lift)
+    """The backward pass, on arrays or recorded, and then the hooks of the leaves."""
+    if create_graph:
+        with enable_grad():
+            roots = [(source, as_tensor(g)) for source, g in roots]
+            results, shared = engine.backward(roots, targets, release=False, lift=_lift)
+            return _run_hooks(results), shared
+    roots = [(source, g._data if isinstance(g, Tensor) else g) for source, g in roots]
+    results, shared = engine.backward(roots, targets, release=not retain_graph)
+    return _run_hooks(results), shared
 
 
 def _lift(data: Any, source: Any) -> Any:
@@ -522,10 +521,22 @@ def _lift(data: Any, source: Any) -> Any:
     return tensor
 
 
-def _run_hooks(results: dict[Any, Any]) -> None:
-    """The hooks of leaves, which run once every contribution has arrived, and before any `.grad` changes."""
+def _run_hooks(results: dict[Any, Any]) -> dict[Any, Any]:
+    """The hooks of leaves: they run once every contribution has arrived, and before any `.grad` changes."""
     for source, g in results.items():
         if type(source) is not Node and source._hooks:
             for hook in list(source._hooks.values()):
                 g = hook(g)
             results[source] = g
+    return results
+
+
+def _own(g: Any) -> Tensor:
+    """A gradient in memory of its own; one that was recorded stays in its graph."""
+    if not isinstance(g, Tensor):
+        return _wrap(g.copy())
+    if g.node is None and g._requires_grad:
+        return g
+    tensor = _wrap(g._data.copy())
+    tensor.node = g.node
+    return tensor

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from tinygrad_ce import __version__, nn, optim
 from tinygrad_ce import functional as F
 from tinygrad_ce.cli.terminal import Table, UsageError, at_least, console, say, sentences, show
-from tinygrad_ce.compare import CHAINS, Comparison, compare_gradients
+from tinygrad_ce.compare import CHAINS, Comparison, compare_gradients, strict_json
 from tinygrad_ce.data import ArrayDataset, batches, digits
 from tinygrad_ce.mode import no_grad
 from tinygrad_ce.tensor import Tensor
 from tinygrad_ce.viz import Picture, RenderError, draw
 
 SIZES = [64, 32, 10]
-LEARNING_RATE, MOMENTUM = 0.1, 0.9
+LEARNING_RATE, MOMENTUM = 0.2, 0.9
 SUREST = 5  # test images in the second table
 
 DESCRIPTION = f"""\
@@ -70,7 +70,7 @@ def add(commands: Any) -> None:
         "--seed", type=at_least(0), default=0, metavar="N", help="of the random numbers (default: %(default)s)"
     )
     parser.add_argument(
-        "--epochs", type=at_least(1), default=40, metavar="N",
+        "--epochs", type=at_least(1), default=30, metavar="N",
         help="how often to go through the training images (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
@@ -282,7 +282,7 @@ def _or_lost(x: float, exact: float) -> str:
 def _write(
     folder: Path, model: nn.Module, x: NDArray[Any], y: NDArray[Any], curve: Curve, report: dict[str, Any]
 ) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     unfused = list(CHAINS)[-1]
     for stem, chain in (("graph", "fused"), ("graph-unfused", unfused)):
@@ -291,9 +291,9 @@ def _write(
         what = f"the network with the loss {'fused' if chain == 'fused' else 'in small steps'}"
         _draw(draw(loss, model=model, inputs={"x": x, "y": y}, gradients=True), folder / stem, what)
     _plot(curve, folder / "loss.png")
-    save_file(model.state_dict(), folder / "weights.safetensors")
+    (folder / "weights.safetensors").write_bytes(save(model.state_dict()))
     _wrote(folder / "weights.safetensors", "the trained weights")
-    text = json.dumps(report, indent=1, allow_nan=False) + "\n"
+    text = json.dumps(strict_json(report), indent=1, allow_nan=False) + "\n"
     (folder / "report.json").write_text(text, encoding="utf-8")
     _wrote(folder / "report.json", "every number of this run")
 

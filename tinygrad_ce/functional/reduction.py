@@ -189,7 +189,7 @@ def logsumexp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tenso
     axis      an int, a tuple of ints, or None for all axes; () for none
     keepdims  keep the reduced axes with length 1
 
-    Where all entries are -inf it is -inf, with the gradient nan, as in PyTorch.
+    Where all entries are -inf it is -inf, where one is +inf it is +inf; the gradient is then nan.
     Raises ValueError where there is nothing to add up, AxisError for an axis that x does not have.
     Source: Blanchard, Higham & Higham, "Accurately computing the log-sum-exp and softmax functions", 2021.
 

@@ -276,8 +276,8 @@ def pad(x: TensorLike, pad_width: Any, mode: str = "constant", constant_values: 
             f"pad: pad_width={pad_width!r} does not fit the shape {x.shape}; "
             f"expected n, (before, after), or {x.ndim} pairs"
         ) from None
-    attributes = {"pad_width": tuple(map(tuple, pairs.tolist())), "constant_values": plain(constant_values)}
-    return apply(ops.Pad, (x,), attributes)
+    pad_width = tuple(map(tuple, pairs.tolist())) or 0  # 0-d: no pairs, which np.pad does not take
+    return apply(ops.Pad, (x,), {"pad_width": pad_width, "constant_values": plain(constant_values)})
 
 
 @implements(ops.Flip)

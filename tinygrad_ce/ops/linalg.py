@@ -182,7 +182,8 @@ def _einsum_vjp(g: Any, _z: Any, *operands: Any, needs: Sequence[bool], subscrip
         kept = [label in known and sizes.get(label, n) == n for label, n in zip(own, x.shape, strict=True)]
         target = "".join(label for label, keep in zip(own, kept, strict=True) if keep)
         dx = Einsum(*arrays, subscripts=f"{','.join(inputs)}->{target}")
-        dx = dx.reshape(tuple(n if keep else 1 for n, keep in zip(x.shape, kept, strict=True)))
+        lengths = iter(dx.shape)
+        dx = dx.reshape(tuple(next(lengths) if keep else 1 for keep in kept))
         gradients.append(np.broadcast_to(dx, x.shape))
     return gradients
 
@@ -204,5 +205,4 @@ class Einsum(Op):
         dtype = np.result_type(*operands)
         if dtype == np.float16:
             operands = tuple(x.astype(np.float32) for x in operands)
-        z = np.einsum(explicit, *operands, optimize=len(operands) > 1)
-        return np.array(z) if len(operands) == 1 else np.asarray(z, dtype)
+        return np.asarray(np.einsum(explicit, *operands, optimize=len(operands) > 1), dtype)

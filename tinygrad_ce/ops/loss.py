@@ -91,20 +91,21 @@ class SoftmaxCrossEntropy(FusedOp):
     @staticmethod
     def forward(
         z: Array, *, targets: Array, axis: int = -1, reduction: str = "mean", gradient: bool = False
-    ) -> tuple[Any, Array | None]:
+    ) -> tuple[Any, tuple[Array, Array] | None]:
         targets = check_targets("softmax_cross_entropy", "logits", z, targets, axis)
         plain = z.ndim == 2 and axis in (-1, 1)
         rows = z if plain else np.moveaxis(z, axis, -1)
         shape = rows.shape
         scale = 1 / targets.size if reduction == "mean" and targets.size else 1.0
         losses, dz = kernels.cross_entropy(rows.reshape(-1, shape[-1]), targets.reshape(-1), scale, gradient)
-        value = _reduce(losses if plain else losses.reshape(shape[:-1]), reduction, z.dtype)
-        if dz is not None and not plain:
-            dz = np.moveaxis(dz.reshape(shape), -1, axis)
-        return value, dz
+        if not plain:
+            losses = losses.reshape(shape[:-1])
+            dz = None if dz is None else np.moveaxis(dz.reshape(shape), -1, axis)
+        return _reduce(losses, reduction, z.dtype), None if dz is None else (dz, losses)
 
     @staticmethod
-    def _vjp(g: Any, dz: Array, _z: Any, *, targets: Array, axis: int, reduction: str) -> Any:
+    def _vjp(g: Any, kept: tuple[Array, Array], _z: Any, *, targets: Array, axis: int, reduction: str) -> Any:
+        dz, _ = kept
         if reduction == "none":
             return dz * np.expand_dims(g, axis)
         return dz if g == 1 else dz * g
@@ -116,11 +117,13 @@ class SoftmaxCrossEntropy(FusedOp):
         return NLLLoss(LogSoftmax(z, axis=axis), targets=targets, axis=axis, reduction=reduction)
 
     @staticmethod
-    def restore(dz: Array, _z: Any, *, targets: Array, axis: int, reduction: str) -> Sequence[Array]:
-        """The logits up to a shift of each row, which softmax does not see: log p, out of dz = (p - y) / N."""
-        difference = dz * targets.size if reduction == "mean" else dz
-        with np.errstate(divide="ignore", invalid="ignore"):
-            log_p = np.where(one_hot(targets, axis, dz.shape), np.log1p(difference), np.log(difference))
+    def restore(kept: tuple[Array, Array], _z: Any, *, targets: Array, axis: int, reduction: str) -> Sequence[Array]:
+        """The logits up to a shift of each row, which softmax does not see: log p, where dz = p / N and l_y = -log p."""
+        dz, losses = kept
+        p = dz * targets.size if reduction == "mean" else dz
+        hot = one_hot(targets, axis, dz.shape)
+        with np.errstate(divide="ignore"):
+            log_p = np.where(hot, -np.expand_dims(losses, axis), np.log(np.where(hot, 1, p)))
         return [log_p.astype(dz.dtype, copy=False)]
 
 

@@ -80,7 +80,8 @@ def _mean(x: Any, axis: Any, keepdims: bool) -> Any:
 
 
 def _mean_vjp(g: Any, _z: Any, _x: Any, *, axis: Any, keepdims: bool) -> Any:
-    return np.broadcast_to(_expand(g, axis, keepdims) / max(_count(_x.shape, axis), 1), _x.shape)
+    g = _wide(_expand(g, axis, keepdims))  # n may be beyond the range of float16
+    return np.broadcast_to(_round(g / max(_count(_x.shape, axis), 1), _x), _x.shape)
 
 
 @register
@@ -110,9 +111,8 @@ def _freedom(shape: tuple[int, ...], axis: Any, ddof: float) -> float:
 
 
 def _var_vjp(g: Any, _z: Any, x: Any, *, axis: Any, ddof: float, keepdims: bool) -> Any:
-    x = _wide(x)
-    deviation = x - np.mean(x, axis=axis, keepdims=True)
-    return _expand(g, axis, keepdims) * (2 / _freedom(x.shape, axis, ddof)) * deviation
+    x, g = _wide(x), _wide(_expand(g, axis, keepdims))
+    return g * (2 / _freedom(x.shape, axis, ddof)) * (x - Mean(x, axis=axis, keepdims=True))
 
 
 @register
@@ -134,8 +134,8 @@ class Var(Op):
 
 
 def _std_vjp(g: Any, z: Any, x: Any, *, axis: Any, ddof: float, keepdims: bool) -> Any:
-    x, z, g = _wide(x), _expand(_wide(z), axis, keepdims), _expand(g, axis, keepdims)
-    deviation = x - np.mean(x, axis=axis, keepdims=True)
+    x, z, g = _wide(x), _wide(_expand(z, axis, keepdims)), _wide(_expand(g, axis, keepdims))
+    deviation = x - Mean(x, axis=axis, keepdims=True)
     constant = z == 0
     slope = np.where(constant, 0, g) / _freedom(x.shape, axis, ddof)
     return slope * (deviation / np.where(constant, 1, z))
@@ -243,7 +243,7 @@ def _logsumexp_vjp(g: Any, _z: Any, x: Any, *, axis: Any, keepdims: bool) -> Any
 class LogSumExp(Op):
     """Logarithm of the sum of exponentials over one axis, several or all: a smooth maximum, without overflow.
 
-    Only -inf gives -inf, with the gradient nan. Source: Blanchard, Higham & Higham, 2021.
+    Only -inf gives -inf, any +inf gives +inf; the gradient is then nan. Source: Blanchard, Higham & Higham, 2021.
     """
 
     name = "logsumexp"

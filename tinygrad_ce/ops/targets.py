@@ -20,24 +20,22 @@ def check_targets(op: str, name: str, scores: Array, targets: Any, axis: int) ->
     if not -scores.ndim <= axis < scores.ndim:
         raise ValueError(f"{op}: axis={axis} is no axis of {name} of shape {scores.shape}")
     axis %= scores.ndim
-    targets = np.asarray(targets)
+    indices: Array = np.asarray(targets)
     classes = scores.shape[axis]
     expected = scores.shape[:axis] + scores.shape[axis + 1 :]
-    if targets.shape != expected:
+    if indices.shape != expected:
         raise ValueError(
-            f"{op}: targets have shape {targets.shape}, expected {expected}: one class index for each row of "
-            f"{name}, whose shape is {scores.shape} with the classes on axis {axis}{_shape_hint(scores, targets, axis)}"
+            f"{op}: targets have shape {indices.shape}, expected {expected}: one class index for each row of "
+            f"{name}, whose shape is {scores.shape} with the classes on axis {axis}{_shape_hint(scores, indices, axis)}"
         )
-    if targets.dtype.kind not in "iu":
-        if targets.size:
-            raise ValueError(
-                f"{op}: targets are class indices, so integers, found {targets.dtype}; write targets.astype(np.int64)"
-            )
-        return targets.astype(np.int64)
+    if indices.dtype.kind not in "iu" and indices.size:
+        raise ValueError(
+            f"{op}: targets are class indices, so integers, found {indices.dtype}; write targets.astype(np.int64)"
+        )
     if classes == 0:
         raise ValueError(f"{op}: {name} of shape {scores.shape} has no classes on axis {axis}")
+    indices = indices.astype(np.int64, copy=False)
     # as unsigned numbers negative indices are huge, so one comparison finds both kinds
-    indices = targets.astype(np.int64, copy=False)
     if indices.size and np.maximum.reduce(indices.view(np.uint64), axis=None) >= classes:
         position = np.unravel_index(int(np.argmax(indices.view(np.uint64) >= classes)), indices.shape)
         where = ", ".join(str(int(i)) for i in position)

@@ -260,5 +260,5 @@ def _ulps(actual: Any, exact: Decimal, size: Decimal) -> float:
     if np.isinf(actual) or exact.is_infinite():
         overflows = abs(exact) >= largest * (1 + Decimal(float(limits.eps)) / 4)
         return 0.0 if np.isinf(actual) and overflows and (actual > 0) == (exact > 0) else math.inf
-    unit = np.spacing(actual.dtype.type(min(abs(size), largest)))
+    unit = np.spacing(actual.dtype.type(min(abs(size), largest / 2)))
     return float(abs(Decimal(float(actual)) - exact) / Decimal(float(unit)))

@@ -42,7 +42,7 @@ def draw(
     >>> picture = draw((x * x).sum(), gradients=True)
     >>> picture.save("graph.svg")  # doctest: +SKIP
     >>> print(picture.text())
-    sum: 2 ops, 0 B kept for backward, value 25.000000
+    sum: 2 ops, 0 B kept for backward, sum 25
     id  op         name  inputs  tensor    gradient
     n0  parameter  x             (2,) f32  7.1e+00
     n1  mul              x, x    (2,) f32  1.0e+00

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
+import itertools
 import math
 import re
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 from tinygrad_ce.graph import Gradient, Graph, GraphNode
 from tinygrad_ce.viz import colors, words
@@ -20,7 +21,8 @@ def font(text: str, size: int, color: str, face: str = "", bold: bool = False) -
     """A run of text; spaces are kept as they are."""
     if not text:
         return ""  # an empty <font> is a syntax error to Graphviz
-    content = f"<b>{html.escape(text)}</b>" if bold else html.escape(text)
+    content = html.escape(text.replace("\\", "\\\\"))  # a single backslash starts an escape of Graphviz's
+    content = f"<b>{content}</b>" if bold else content
     named = f'face="{face}" ' if face else ""
     return f'<font {named}point-size="{size}" color="{color}">{content}</font>'
 
@@ -28,7 +30,11 @@ def font(text: str, size: int, color: str, face: str = "", bold: bool = False) -
 def table(*rows: str, **attributes: object) -> str:
     """An HTML-like table of rows."""
     given = {"border": 0, "cellborder": 0, "cellspacing": 0, "cellpadding": 2, **attributes}
-    return f"<table{''.join(f' {key}="{value}"' for key, value in given.items())}>{''.join(rows)}</table>"
+    return f"<table{_written(given)}>{''.join(rows)}</table>"
+
+
+def _written(attributes: Mapping[str, object]) -> str:
+    return "".join(f' {key}="{value}"' for key, value in attributes.items())
 
 
 def row(content: str) -> str:
@@ -52,11 +58,22 @@ def chip(gradient: Gradient) -> str:
             ground = border = colors.NOT_FINITE
         elif gradient.rms > 0:
             ground = border = colors.of_gradient(gradient.rms)
-    # a table in a cell is stretched unless its size is fixed; letters of this face are 0.6 of its size wide
+    width = round(0.62 * _CHIP_SIZE * len(text)) + 8  # letters of this face are 0.6 of its size wide
+    content = font(text, _CHIP_SIZE, colors.ink_on(ground), MONO)
+    return _pills([_pill(content, width, 14, border=1, color=border, bgcolor=ground, style=style)], width, 14, 1)
+
+
+def _pill(content: str, width: int, height: int, **attributes: object) -> str:
+    given = {**attributes, "fixedsize": "true", "width": width, "height": height}
+    return f"<td{_written(given)}>{content}</td>"
+
+
+def _pills(cells: Sequence[str], width: int, height: int, spacing: int) -> str:
+    """Pills in a row. A table is stretched to the width of what is around it, unless its size is fixed."""
+    width += spacing * (len(cells) + 1)
     return table(
-        f"<tr><td>{font(text, _CHIP_SIZE, colors.ink_on(ground), MONO)}</td></tr>",
-        border=1, cellpadding=0, color=border, bgcolor=ground, style=style,
-        align="left", fixedsize="true", width=round(0.62 * _CHIP_SIZE * len(text)) + 8, height=16,
+        "<tr>", *cells, "</tr>",
+        cellpadding=0, cellspacing=spacing, align="left", fixedsize="true", width=width, height=height + 2 * spacing,
     )  # fmt: skip
 
 
@@ -66,17 +83,15 @@ def card(node: GraphNode, show: Collection[str]) -> str:
     rows = [edges(_name(node), shape), *_details(node, show)]
     if node.fused:
         rows += [row(line) for line in (*_formula("value", node.formula), *_formula("vjp", node.vjp_formula))]
-    return _framed(node.kind, node.fused, *rows, cellspacing=1)
+    frame = _frame(node.kind)
+    if not node.fused:
+        return table(*rows, **frame, border=1, cellspacing=1)
+    return table(row(table(*rows, **frame, border=2, cellspacing=1)), **frame, border=1, cellspacing=1, cellpadding=1)
 
 
-def _framed(kind: str, fused: bool, *rows: str, **attributes: object) -> str:
-    """Rows in the frame of their kind; a fused op has a double one."""
+def _frame(kind: str) -> dict[str, str]:
     border, ground = colors.CARDS[kind]
-    style = "rounded,dashed" if kind in colors.DASHED else "rounded"
-    inner = table(*rows, border=2 if fused else 1, color=border, bgcolor=ground, style=style, **attributes)
-    if not fused:
-        return inner
-    return table(row(inner), border=1, cellspacing=1, cellpadding=1, color=border, style=style)
+    return {"color": border, "bgcolor": ground, "style": "rounded,dashed" if kind in colors.DASHED else "rounded"}
 
 
 def _name(node: GraphNode) -> str:
@@ -94,10 +109,11 @@ def _details(node: GraphNode, show: Collection[str]) -> list[str]:
     right = [text for text in (words.attributes_text(node), kept) if text]
     if sum(map(len, right)) <= _LINE - 14:
         right = [", ".join(right)]
-    lines = [font(f"  {line}", 9, colors.SECONDARY) for text in right for line in textwrap.wrap(text, _LINE)]
-    if left or lines:
-        return [edges(left, lines[0] if lines else ""), *(edges("", line) for line in lines[1:])]
-    return []
+    lines = [line for text in right for line in textwrap.wrap(text, _LINE)]
+    if not left:
+        return [row(font(line, 9, colors.SECONDARY)) for line in lines]
+    texts = [font(f"  {line}", 9, colors.SECONDARY) for line in lines] or [""]
+    return [edges(left, texts[0]), *(edges("", text) for text in texts[1:])]
 
 
 def _formula(what: str, formula: str) -> list[str]:
@@ -132,13 +148,16 @@ def module(path: str, shown: str) -> str:
 def legend(graph: Graph, show: Collection[str]) -> str:
     """The kinds of cards there are, and the scale of the gradients."""
     kinds = {(node.kind, node.fused) for node in graph.nodes}
-    samples = []
-    for kind in colors.CARDS:
-        for fused in (False, True):
-            if (kind, fused) in kinds:
-                text = row(font(f"fused {kind}" if fused else kind, 10, colors.INK))
-                samples.append(f"<td>{_framed(kind, fused, text, cellpadding=3)}</td>")
-    rows = [row(table("<tr>", *samples, "</tr>", cellspacing=3, cellpadding=0))]
+    samples, width = [], 0
+    for kind, fused in itertools.product(colors.CARDS, (False, True)):
+        if (kind, fused) in kinds:
+            name = f"fused {kind}" if fused else kind
+            text, frame, wide = font(name, 10, colors.INK), _frame(kind), 6 * len(name) + 16
+            if fused:
+                text = table(f"<tr><td>{text}</td></tr>", **frame, border=2)
+            samples.append(_pill(text, wide, 22, **frame, border=1))
+            width += wide
+    rows = [row(_pills(samples, width, 22, 3))]
     if "grad" in show and any(node.gradient for node in graph.nodes):
         meaning = font("  RMS of the gradient that reached the tensor", 10, colors.MUTED)
         rows += [row(font("g", 10, colors.MUTED, MONO, bold=True) + meaning), row(_scale())]

@@ -31,7 +31,7 @@ class Picture:
     >>> from tinygrad_ce.viz import draw
     >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
     >>> draw((x * x).sum())
-    sum: 2 ops, 0 B kept for backward, value 5.000000
+    sum: 2 ops, 0 B kept for backward, sum 5
     id  op         name  inputs  tensor
     n0  parameter  x             (2,) f32
     n1  mul              x, x    (2,) f32

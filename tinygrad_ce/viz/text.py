@@ -17,14 +17,14 @@ def to_text(graph: Graph, limit: int | None = None) -> str:
     >>> from tinygrad_ce.graph import capture
     >>> w = tg.Tensor([1.0, 2.0], requires_grad=True, name="w")
     >>> print(to_text(capture((w * w * 3.0).sum())))
-    sum: 3 ops, 0 B kept for backward, value 15.000000
+    sum: 3 ops, 0 B kept for backward, sum 15
     id  op         name  inputs   tensor
     n0  parameter  w              (2,) f32
     n1  mul              w, w     (2,) f32
     n2  mul              n1, y=3  (2,) f32
     n3  sum              n2       () f32
     """
-    shown = {node.id: node.id if node.kind == "op" else words.ascii_text(node.name) for node in graph.nodes}
+    shown = {node.id: node.id if node.kind == "op" else words.ascii_text(node.name, 24) for node in graph.nodes}
     inputs: dict[str, list[str]] = {}
     for edge in graph.edges:
         inputs.setdefault(edge.target, []).append(shown[edge.source])
@@ -46,7 +46,7 @@ def _row(node: GraphNode, inputs: list[str]) -> tuple[str, ...]:
         node.id,
         words.ascii_text(node.module[-1]) if node.module else "",
         node.op or node.kind,
-        words.ascii_text(node.name),
+        words.ascii_text(node.name, 24),
         ", ".join([*inputs, attributes] if attributes else inputs),
         words.tensor_type(node),
         words.gradient_text(node.gradient) if node.gradient else "",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from tinygrad_ce.graph import Gradient, Graph, GraphNode
 
 
-def ascii_text(text: str, limit: int = 48) -> str:
+def ascii_text(text: str, limit: int = 40) -> str:
     """Printable ASCII: everything else escaped as in Python, the middle of a long text left out."""
     if len(text) > limit:
         text = f"{text[: limit * 2 // 3]}...{text[-(limit // 3 - 3) :]}"
@@ -46,10 +45,8 @@ def gradient_text(gradient: Gradient) -> str:
 
 
 def value_text(value: float) -> str:
-    """The value of an output, to six digits."""
-    if isinstance(value, float) and math.isfinite(value):
-        return f"{value:.6f}" if 1e-3 <= abs(value) < 1e6 or value == 0 else f"{value:.6g}"
-    return str(value)
+    """The value of an output: seven digits, about what float32 holds."""
+    return f"{value:.7g}"
 
 
 def kept_text(node: GraphNode) -> str:
@@ -78,7 +75,7 @@ def headline(graph: Graph) -> list[str]:
         words = [f"{graph.ops} op{'s' * (graph.ops != 1)}", "arrays freed by backward" if graph.released else kept]
     outputs = set(graph.outputs)
     words += [
-        f"{ascii_text(node.name, 24) or 'value'} {value_text(node.value)}"
+        f"{ascii_text(node.name or node.op, 24)} {value_text(node.value)}"
         for node in graph.nodes
         if node.id in outputs and node.value is not None
     ]

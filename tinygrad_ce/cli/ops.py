@@ -1,0 +1,271 @@
+"""`tinygrad-ce ops`: the registry as a table, or one op whole."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import doctest
+import inspect
+import io
+import json
+from collections.abc import Callable, Iterator
+from textwrap import dedent
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_ce import functional as F
+from tinygrad_ce.cli.terminal import Table, UsageError, console, say, show
+from tinygrad_ce.registry import FusedOp, Op, registry
+from tinygrad_ce.tensor import Tensor, apply, grad
+
+if TYPE_CHECKING:
+    from tinygrad_ce.testing.opinfo import Sample
+
+WIDE_TERMINAL = 150  # columns from which the table shows one line an op
+
+DESCRIPTION = """\
+Print every registered op: what it is called, what it takes, its formula and that of its gradient (vjp: vector-Jacobian
+product; g is the upstream gradient), whether it is fused, and to which order it can be differentiated.
+
+With a NAME, print that op whole: its derivation, its metadata, what it keeps in memory for the backward pass, the small
+ops that a fused one stands for, and an example with numbers.
+"""
+
+EPILOG = """\
+examples:
+  tinygrad-ce ops
+  tinygrad-ce ops | grep softmax          in a pipe: one line an op, nothing cut off
+  tinygrad-ce ops softmax_cross_entropy
+  tinygrad-ce ops --json
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "ops",
+        help="list the ops that can be differentiated, or explain one",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of one op, to be explained")
+    parser.add_argument("--json", action="store_true", help="print JSON: a list of ops, or one op")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command."""
+    name = arguments.name
+    if name is not None and name not in registry:
+        near = difflib.get_close_matches(name, registry, 3, 0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`tinygrad-ce ops` lists them"
+        raise UsageError(f"no op {name!r} is registered; {hint}")
+    if arguments.json:
+        found = describe(registry[name]) if name else [describe(registry[key]) for key in sorted(registry)]
+        print(json.dumps(found, indent=1))
+    elif name:
+        explain(registry[name])
+    else:
+        screen = console()
+        ops = [registry[key] for key in sorted(registry)]
+        show(_stacked(ops) if screen.is_terminal and screen.width < WIDE_TERMINAL else _table(ops))
+
+
+def describe(op: type[Op]) -> dict[str, Any]:
+    """What the registry knows of an op, for JSON."""
+    return {
+        "name": op.name,
+        "class": op.__name__,
+        "module": op.__module__,
+        "summary": _documentation(op)[0],
+        "inputs": list(op.inputs),
+        "optional_inputs": op.optional,
+        "variadic": op.variadic,
+        "metadata": {key: repr(op.defaults[key]) if key in op.defaults else None for key in op.attributes},
+        "formula": op.formula,
+        "vjp": op.vjp_formula,
+        "latex": op.latex,
+        "fused": issubclass(op, FusedOp),
+        "orders": orders(op),
+    }
+
+
+def orders(op: type[Op]) -> str:
+    """How often an op can be differentiated: its rules are made of ops, so any number of times, or never."""
+    return "any" if op.vjp is not None or any(rule is not None for rule in op.vjps) else "none"
+
+
+def _table(ops: list[type[Op]]) -> Table:
+    """One line an op; the long columns come last."""
+    head = ("name", "class", "inputs", "fused", "orders", "formula", "vjp")
+    rows = [
+        (
+            op.name, op.__name__, _inputs(op), "fused" if issubclass(op, FusedOp) else "-", orders(op),
+            op.formula, op.vjp_formula,
+        )
+        for op in ops
+    ]  # fmt: skip
+    return Table(head, rows)
+
+
+def _stacked(ops: list[type[Op]]) -> Table:
+    """The same in fewer columns, for terminals of ordinary width."""
+    rows = [
+        (
+            f"{op.name}\n{op.__name__}({_inputs(op)})", f"{op.formula}\n{op.vjp_formula}",
+            "fused" if issubclass(op, FusedOp) else "", orders(op),
+        )
+        for op in ops
+    ]  # fmt: skip
+    return Table(("name\nclass(inputs)", "formula\nvjp", "fused", "orders"), rows)
+
+
+def _inputs(op: type[Op]) -> str:
+    if op.variadic:
+        return f"*{op.inputs[-1]}"
+    required = len(op.inputs) - op.optional
+    return ", ".join([*op.inputs[:required], *(f"[{name}]" for name in op.inputs[required:])])
+
+
+def explain(op: type[Op]) -> None:
+    """Print one op whole."""
+    summary, derivation = _documentation(op)
+    say(op.name, "bold")
+    say(summary)
+    say()
+    function = op.function or getattr(F, op.name)
+    facts = {
+        "call": f"tinygrad_ce.functional.{op.name}{_signature(function)}",
+        "class": f"{op.__module__}.{op.__qualname__}" + (", a fused op" if issubclass(op, FusedOp) else ""),
+        "inputs": _inputs(op),
+        "metadata": ", ".join(_metadata(op, key) for key in op.attributes) or "none",
+        "formula": op.formula,
+        "vjp": op.vjp_formula,
+        "LaTeX": op.latex,
+        "orders": orders(op),
+        "broadcasts": "yes" if op.broadcasts else "no",
+    }
+    for key, value in facts.items():
+        if value:
+            say(f"{key + ':':<12}{value}")
+    _section("Kept for the backward pass", _kept(op))
+    if derivation:
+        _section("Derivation", derivation.splitlines())
+    if issubclass(op, FusedOp):
+        _section("In small ops", dedent(inspect.getsource(op.decomposition)).rstrip().splitlines())
+    _section("Example", _example(op))
+
+
+def _section(title: str, lines: list[str]) -> None:
+    say()
+    say(title, "bold")
+    for line in lines:
+        say(f"  {line}".rstrip())
+
+
+def _documentation(op: type[Op]) -> tuple[str, str]:
+    """The docstring's first line, and the rest without its examples."""
+    text = inspect.cleandoc(op.__doc__ or "")
+    summary, _, rest = text.partition("\n")
+    parts = doctest.DocTestParser().parse(rest)
+    return summary, "".join(part for part in parts if isinstance(part, str)).strip("\n")
+
+
+def _signature(function: Callable[..., Any]) -> str:
+    signature = inspect.signature(function)
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+
+
+def _metadata(op: type[Op], key: str) -> str:
+    return f"{key}={op.defaults[key]!r}" if key in op.defaults else f"{key} (required)"
+
+
+def _kept(op: type[Op]) -> list[str]:
+    """For the gradient of each input, which arrays its rule needs."""
+    if orders(op) == "none":
+        return ["nothing: it has no gradient"]
+    count = len(op.inputs)
+    lines = []
+    for i, name in enumerate(op.inputs):
+        if op.vjp is None and op.vjps[i] is None:
+            lines.append(f"{name} takes no gradient")
+            continue
+        output, inputs = op.keeps(1 << i, count)
+        residual = issubclass(op, FusedOp) and op.residual
+        kept = ["what its forward sets aside (the residual)" if residual else "the output"] if output else []
+        kept += [other for other, keep in zip(op.inputs, inputs, strict=True) if keep]
+        lines.append(f"for the gradient of {'each of ' * op.variadic}{name}: {', '.join(kept) or 'nothing'}")
+    return lines
+
+
+def _example(op: type[Op]) -> list[str]:
+    """The op run on a small sample: inputs, output, an upstream gradient and the gradients that it brings."""
+    sample = _sample(op)
+    if sample is not None:
+        return list(_run(op, sample))
+    examples = [part for part in doctest.DocTestParser().parse(op.__doc__ or "") if not isinstance(part, str)]
+    return list(_run_doctest(examples)) if examples else ["none: neither the op database nor its docstring has one"]
+
+
+def _sample(op: type[Op]) -> Sample | None:
+    """The op database's smallest sample of at least two elements."""
+    from tinygrad_ce.testing.database import database
+
+    info = database.get(op.name)
+    if info is None:
+        return None
+
+    def size(sample: Sample) -> int:
+        return sum(np.size(x) for x in sample.inputs if x is not None)
+
+    samples = [s for s in info.samples(np.random.default_rng(0)) if all(np.size(x) for x in s.inputs)]
+    return min(samples, key=lambda s: (size(s) < 2 * len(s.inputs), size(s)), default=None)
+
+
+def _run(op: type[Op], sample: Sample) -> Iterator[str]:
+    rules = [op.vjp] * len(sample.inputs) if op.vjp is not None else list(op.vjps) or [None] * len(sample.inputs)
+    inputs: list[Any] = [
+        Tensor(x, requires_grad=True) if rule and isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+        for x, rule in zip(sample.inputs, rules, strict=False)
+    ]
+    names = [f"{op.inputs[-1]}[{i}]" for i in range(len(inputs))] if op.variadic else list(op.inputs)
+    for name, x in zip(names, inputs, strict=False):
+        yield from _value(name, x)
+    for key, value in sample.attributes.items():
+        yield from _value(key, value)
+    z = apply(op, inputs, {**op.defaults, **sample.attributes})
+    yield from _value("output", z)
+    wanted = [(name, x) for name, x in zip(names, inputs, strict=False) if isinstance(x, Tensor)]
+    if wanted and z.requires_grad:
+        g = np.resize(np.array([1.0, -2.0, 0.5, 3.0, -1.5]), z.shape)
+        yield from _value("g", g)
+        gradients = grad(z, [x for _, x in wanted], g, allow_unused=True)
+        for (name, _), gradient in zip(wanted, gradients, strict=True):
+            yield from _value(f"d{name}", gradient)
+
+
+def _value(name: str, x: Any) -> Iterator[str]:
+    if isinstance(x, Tensor):
+        x = x.data
+    text = np.array2string(x, precision=5, separator=", ", threshold=100) if isinstance(x, np.ndarray) else repr(x)
+    first, *rest = f"{name} = {text}".splitlines()
+    yield first
+    yield from (" " * (len(name) + 3) + line for line in rest)
+
+
+def _run_doctest(examples: list[doctest.Example]) -> Iterator[str]:
+    """The docstring's example and what it prints now."""
+    names: dict[str, Any] = {}
+    for example in examples:
+        first, *rest = example.source.splitlines()
+        yield f">>> {first}"
+        yield from (f"... {line}" for line in rest)
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(example.source, "<docstring>", "single"), names)
+        yield from printed.getvalue().splitlines()
