@@ -1,7 +1,7 @@
-"""Fused against unfused: how far several spellings of the softmax cross-entropy are from the truth, and what they cost.
+"""Fused against unfused: how far the spellings of the softmax cross-entropy are from the truth, and what they cost.
 
-Every spelling, a *chain*, is run on the same logits. Its loss and gradient are measured against the exact ones, computed
-here in a wider floating-point type by formulas of their own, so that the fused loss is on trial like the others.
+Every spelling, a *chain*, is run on the same logits. Its loss and gradient are measured against the true ones,
+computed in a wider floating-point type by formulas of their own, so that the fused loss is on trial like the others.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ from numpy.typing import NDArray
 from tinygrad_ce import functional as F
 from tinygrad_ce.arrays import plain
 from tinygrad_ce.graph import capture
+from tinygrad_ce.kernels.accuracy import Difference, Wide, difference, true_cross_entropy
 from tinygrad_ce.mode import enable_grad
 from tinygrad_ce.ops.targets import check_targets
 from tinygrad_ce.tensor import Tensor, TensorLike, as_tensor, grad
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 Array: TypeAlias = NDArray[Any]
 Reduction: TypeAlias = Literal["mean", "sum"]
 Chain: TypeAlias = Callable[[Tensor, Array, int, Reduction], Tensor]
-
-Wide = np.longdouble  # 64 bits of significand on x86, 113 on other Linux, 53 (no wider than float64) elsewhere
 
 
 def _fused(logits: Tensor, targets: Array, axis: int, reduction: Reduction) -> Tensor:
@@ -55,22 +54,6 @@ CHAINS: Mapping[str, Chain] = {
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How far an array is from the truth, at its worst element.
-
-    absolute    the largest absolute difference
-    ulps        the largest difference in ULP: units in the last place of the true value, rounded to the dtype
-    index       the element with the most ULP; () for a single number
-    name        the parameter it belongs to, where there are several arrays
-    """
-
-    absolute: float
-    ulps: float
-    index: tuple[int, ...] = ()
-    name: str = ""
-
-
-@dataclass(frozen=True)
 class ChainResult:
     """What one chain computed and what it took.
 
@@ -79,7 +62,7 @@ class ChainResult:
     loss_error          against the truth
     gradient_error      against the truth, over the elements of the logits' gradient
     parameter_error     against the truth, over the gradients of all parameters; None if none were given
-    lost                elements of the logits' gradient that are exactly 0 though the truth, rounded to the dtype, is not
+    lost                elements of the logits' gradient that are 0 though the truth, rounded to the dtype, is not
     largest_lost        the largest true magnitude among them; 0.0 if there are none
     not_finite          elements of the logits' gradient that are nan or infinite though the truth is finite
     ops                 ops from the logits to the loss
@@ -128,7 +111,7 @@ class Comparison:
         return strict
 
     def in_words(self) -> list[str]:
-        """What the numbers say, a sentence each: gradients that are lost, how exact the fused loss is, what it saves."""
+        """What the numbers say, a sentence each: what is lost, how exact the fused loss is, what each takes."""
         return _in_words(self)
 
     def __str__(self) -> str:
@@ -143,22 +126,22 @@ class Comparison:
         lines += [_aligned(row, width, columns) for row in rows]
         return "\n".join(line.rstrip() for line in lines)
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> Group:
         from rich import box
+        from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
         head, rows = _cells(self)
-        table = Table(title=_title(self), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+        table = Table(box=box.SIMPLE_HEAD)
         table.add_column("")
         for name in head[1:]:
             table.add_column("\n".join(name), justify="right")
         for row in rows:
-            # whoever is far off, or loses something, is meant to be seen
-            bad = "elements" in row[0]
+            bad = "elements" in row[0]  # lost or not finite: meant to be seen
             cells = [Text(cell, style="bold red" if bad and cell != "0" else "") for cell in row[1:]]
             table.add_row(Text(row[0], style="dim" if row[0].startswith(" ") else ""), *cells)
-        return table
+        return Group(Text(_title(self)), table)
 
 
 def compare_gradients(
@@ -182,13 +165,13 @@ def compare_gradients(
                 gradient of the logits is pulled back to them through the logits' graph, which is retained, and so is
                 the true one, rounded to the dtype: what is measured is the loss and not the network
 
-    The truth is computed in long double, where that is wider than float64, else in float64, with the argmax left out of
-    every sum and differences of logits compensated (TwoSum), so that nothing cancels. Differences are given in
-    absolute terms and in ULP of the logits' dtype; half a ULP is the best that the dtype can do.
+    The truth is computed in long double, where that is wider than float64, else in float64 (the last ULP of float64
+    logits is in doubt then). Differences are given in absolute terms and in ULP of the logits' dtype; half a ULP is
+    the best that the dtype can do.
 
-    Raises TypeError for logits that are not floating or parameters that are no Tensors with a gradient, ValueError for an
-    empty batch, another reduction, or targets of the wrong shape or kind, IndexError for a target outside [0, C).
-    Source: Blanchard, Higham & Higham, "Accurately computing the log-sum-exp and softmax functions", 2021; Knuth's TwoSum.
+    Raises TypeError for logits that are not floating or parameters that take no gradient, ValueError for an empty
+    batch, another reduction, or targets of the wrong shape or kind, IndexError for a target outside [0, C).
+    Source: Blanchard, Higham & Higham, "Accurately computing the log-sum-exp and softmax functions", 2021.
 
     >>> import tinygrad_ce as tg
     >>> comparison = compare_gradients([[2.0, 1.0, 0.1], [0.0, 40.0, 0.0]], [0, 1])
@@ -207,7 +190,7 @@ def compare_gradients(
         raise ValueError(f"compare_gradients: logits of shape {source.shape} have no rows to compare")
     axis %= source.ndim
     with enable_grad(), np.errstate(all="ignore"):
-        loss, gradient = _exact(source.data, indices, axis, reduction)
+        loss, gradient = true_cross_entropy(source.data, indices, axis, reduction)
         back = _PullBack(source, parameters or {}, gradient)
         chains = tuple(
             _run(name, chain, Tensor(source.data, requires_grad=True), indices, axis, reduction, loss, gradient, back)
@@ -286,75 +269,12 @@ class _PullBack:
         return Difference(max(d.absolute for d in found), worst.ulps, worst.index, worst.name)
 
 
-def _exact(logits: Array, targets: Array, axis: int, reduction: Reduction) -> tuple[Any, Array]:
-    """The loss and its gradient in the wide type, where nothing cancels.
-
-    With a = argmax z, m = z_a and s' = sum over j != a of exp(z_j - m):
-
-        l = log1p(s') + (m - z_y),   p_j = exp(z_j - m) / (1 + s'),   dz_y = -s' / (1 + s') if y = a, else p_y - 1
-    """
-    rows = np.moveaxis(logits, axis, -1)
-    z = rows.reshape(-1, rows.shape[-1]).astype(Wide)
-    y = targets.reshape(-1)
-    each = np.arange(len(z))
-    a = z.argmax(axis=1)
-    m = z[each, a]
-    e = _exp_of_difference(z, m[:, None])
-    e[each, a] = m - m  # 0, or nan where a row holds nan or +inf, or only -inf
-    rest = e.sum(axis=1)
-    losses = np.log1p(rest) + (m - z[each, y])
-    e[each, a] += 1
-    dz = e / (1 + rest)[:, None]
-    dz[each, y] = np.where(y == a, -rest / (1 + rest), dz[each, y] - 1)
-    count = len(z) if reduction == "mean" else 1
-    return losses.sum() / count, np.moveaxis((dz / count).reshape(rows.shape), -1, axis)
-
-
-def _exp_of_difference(x: Array, m: Array) -> Array:
-    """exp(x - m) with the round-off of the difference put back: TwoSum, then exp(d + dd) = exp(d) (1 + dd)."""
-    d = x - m
-    b = d - x
-    dd = (x - (d - b)) - (m + b)
-    result: Array = np.exp(d) * (1 + np.where(np.isfinite(dd), dd, 0))
-    return result
-
-
-def ulp_difference(actual: Array, exact: Array) -> Array:
-    """|actual - exact| in units of the last place of the exact value, rounded to the dtype of `actual`.
-
-    Around 0 the unit is the smallest subnormal number, beyond the largest number that number's. nan is right only where
-    nan is the truth, an infinity where the truth is that infinity or overflows the dtype; else they are infinitely wrong.
-
-    >>> ulp_difference(np.float32([1.0, 0.0]), np.longdouble([1.0 + 2.0**-24, 1e-45])).round(2).tolist()
-    [0.5, 0.71]
-    """
-    with np.errstate(all="ignore"):
-        actual, exact = np.asarray(actual), np.asarray(exact)
-        rounded = exact.astype(actual.dtype)
-        largest = np.nextafter(np.finfo(actual.dtype).max, 0, dtype=actual.dtype)
-        unit = np.spacing(np.minimum(np.abs(rounded), largest)).astype(Wide)
-        result = (np.abs(actual.astype(Wide) - exact) / unit).astype(np.float64)
-        right = (actual == rounded) & ~np.isfinite(rounded) | np.isnan(actual) & np.isnan(exact)
-        return np.where(right, 0.0, np.where(np.isnan(result), np.inf, result))
-
-
-def difference(actual: Array, exact: Array, name: str = "") -> Difference:
-    """The largest differences between an array and the truth."""
-    ulps = ulp_difference(actual, exact)
-    if ulps.size == 0:
-        return Difference(0.0, 0.0, (), name)
-    apart = np.abs(np.where(ulps > 0, np.asarray(actual, Wide) - exact, 0))
-    index = np.unravel_index(int(ulps.argmax()), ulps.shape)
-    largest = np.where(np.isnan(apart), np.inf, apart).max()
-    return Difference(float(largest), float(ulps.max()), tuple(int(i) for i in index), name)
-
-
 # The same numbers for people
 
 
 def _title(comparison: Comparison) -> str:
     shape = " x ".join(map(str, comparison.shape))
-    return f"{shape} logits in {comparison.dtype}, {comparison.reduction} over the rows, against {comparison.reference}"
+    return f"{shape} {comparison.dtype} logits, {comparison.reduction} over the rows; truth: {comparison.reference}"
 
 
 def _cells(comparison: Comparison) -> tuple[list[list[str]], list[list[str]]]:
@@ -396,27 +316,36 @@ def _aligned(row: Sequence[str], width: int, columns: Sequence[int]) -> str:
 
 
 def _in_words(comparison: Comparison) -> list[str]:
+    fused = comparison.chains[0]
     lines = []
     for chain in comparison.chains:
         of_all = f"of the {chain.gradient.size} elements of the logits' gradient"
+        worst, pulled = chain.gradient_error, chain.parameter_error
         if chain.lost:
             lines.append(
                 f"{chain.name}: {chain.lost} {of_all} {'is' if chain.lost == 1 else 'are'} exactly 0, although "
                 f"{comparison.dtype} can hold the truth (up to {chain.largest_lost:.1e})."
             )
         if chain.not_finite:
-            lines.append(f"{chain.name}: {chain.not_finite} {of_all} {'is' if chain.not_finite == 1 else 'are'} not finite.")
-        if chain.gradient_error.ulps >= 2.0 ** np.finfo(comparison.dtype).nmant and not (chain.lost or chain.not_finite):
+            are = "is" if chain.not_finite == 1 else "are"
+            lines.append(f"{chain.name}: {chain.not_finite} {of_all} {are} not finite.")
+        if not chain.lost and not chain.not_finite and worst.ulps >= 2.0 ** np.finfo(comparison.dtype).nmant:
             lines.append(f"{chain.name}: the worst {of_all} has no digit right.")
-    fused = comparison.chains[0]
-    worst = max(fused.loss_error.ulps, fused.gradient_error.ulps)
-    lines.append(f"fused: loss and gradient are within {worst:.2f} ULP of the truth; 0.5 is the best that rounding can do.")
-    most = max(comparison.chains, key=lambda chain: chain.kept_bytes)
-    if most.kept_bytes > fused.kept_bytes:
-        lines.append(
-            f"fused: {fused.ops} op where {most.name} takes {most.ops}, and {fused.kept_bytes:,} bytes kept for the "
-            f"backward pass where it keeps {most.kept_bytes:,}."
-        )
+        if pulled is not None and pulled.ulps > worst.ulps:
+            where = f"{pulled.name}[{', '.join(map(str, pulled.index))}]"
+            lines.append(
+                f"{chain.name}: the gradients of the parameters are sums whose terms may cancel, which magnifies "
+                f"what is wrong with the terms: up to {_ulps(pulled.ulps)} ULP, at {where}."
+            )
+    ulps = max(fused.loss_error.ulps, fused.gradient_error.ulps)
+    lines.append(
+        f"fused: loss and gradient are within {ulps:.2f} ULP of the truth; 0.5 is the best that rounding can do."
+    )
+    most = max(comparison.chains, key=lambda chain: chain.ops)
+    lines.append(
+        f"fused: {fused.ops} op that keeps {fused.kept_bytes:,} bytes for the backward pass; "
+        f"{most.name}: {most.ops} ops that keep {most.kept_bytes:,}."
+    )
     return lines
 
 

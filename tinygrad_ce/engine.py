@@ -83,8 +83,13 @@ class Node:
     def release(self) -> None:
         """Let go of all data; what a picture needs stays."""
         self.saved = self.output = None
-        if self.attributes:
-            self.attributes = {key: without_data(value) for key, value in self.attributes.items()}
+        for value in self.attributes.values():
+            if type(value) in _CONTAINERS:
+                self.attributes = {key: without_data(value) for key, value in self.attributes.items()}
+                break
+
+
+_CONTAINERS = frozenset((np.ndarray, tuple, list))
 
 
 def without_data(value: Any) -> Any:

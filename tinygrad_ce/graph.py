@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_ce import engine
 from tinygrad_ce.engine import Constant, Node
 from tinygrad_ce.registry import FusedOp, Op
-from tinygrad_ce.tensor import _RETAIN, Tensor, _run_hooks
+from tinygrad_ce.tensor import Tensor, _run_hooks
 
 Kind = Literal["op", "parameter", "input", "constant", "target"]
 Gradients = Literal["auto"] | bool
@@ -119,13 +119,14 @@ def capture(
     inputs      names for tensors or arrays that were put in: `{"x": x, "y": y}`. An array that takes no
                 gradient is recognized by identity while the graph holds it, else by being the only one of its
                 shape and dtype
-    gradients   "auto": what leaves hold in `.grad`, if they hold any. True: those that a backward pass would
-                bring to every node now; it is run apart, and no `.grad` changes; needs outputs of one element
-                and a graph that still has its arrays. False: none
+    gradients   "auto": what leaves, and tensors that retain theirs, hold in `.grad`. True: those that a backward
+                pass would bring to every node now; it is run apart (hooks run, no `.grad` changes), and needs
+                outputs of one element and a graph that still has its arrays. False: none
 
-    A leaf is a *parameter* if it is one of the model's (without a model: if it takes a gradient), else an
-    *input* (where `inputs` is given: if it is named there, else a *constant*). Class indices given to a loss
-    as `targets` are a *target*.
+    A leaf is a *parameter* if it is one of the model's, an *input* if it is one of the inputs. Of the others, one
+    that takes a gradient is a parameter, an array is an input; but once `inputs` are listed, an array is a
+    *constant*, and with a model alone, what is not its parameter is an input. Class indices that a loss is given
+    as `targets` are a *target*. The buffers of leaves, targets too, do not count as kept for the backward pass.
 
     Raises TypeError for anything but Tensors, RuntimeError if `gradients=True` cannot be had.
 
@@ -137,6 +138,8 @@ def capture(
     >>> [(edge.source, edge.target) for edge in graph.edges]
     [('n0', 'n1'), ('n0', 'n1'), ('n1', 'n2')]
     """
+    if gradients not in ("auto", True, False):
+        raise ValueError(f'capture: gradients: expected "auto", True or False, found {gradients!r}')
     outputs = _outputs(output)
     nodes = engine.topological(z.node for z in outputs)[::-1]
     released = any(node.saved is None for node in nodes)
@@ -164,14 +167,13 @@ def _outputs(output: Any) -> list[Tensor]:
     outputs = [output] if isinstance(output, Tensor) else list(output) if isinstance(output, Sequence) else []
     for z in outputs or [output]:
         if not isinstance(z, Tensor):
-            raise TypeError(f"capture: expected a Tensor or a sequence of Tensors, found {type(z).__name__}")
-    return outputs
+            raise TypeError(f"capture: expected a Tensor or a sequence of Tensors, found {z!r}")
+    return list(dict.fromkeys(outputs))
 
 
 def _title(outputs: Sequence[Tensor]) -> str:
-    if len(outputs) > 1:
-        return f"{len(outputs)} outputs"
-    return outputs[0].name or (outputs[0].node.op.name if outputs[0].node else "leaf")
+    z = outputs[0]
+    return f"{len(outputs)} outputs" if len(outputs) > 1 else z.name or (z.node.op.name if z.node else "leaf")
 
 
 class _Reader:
@@ -181,8 +183,17 @@ class _Reader:
         if inputs is not None and not isinstance(inputs, Mapping):
             raise TypeError(f'capture: inputs: expected {{"x": x, ...}}, found {type(inputs).__name__}')
         self.has_model = model is not None
-        self.parameters = {id(p): name for name, p in model.named_parameters()} if model is not None else {}
-        self.paths = {id(m): name for name, m in model.named_modules()} if model is not None else {}
+        self.parameters: dict[int, str] = {}
+        self.paths: dict[int, str] = {}
+        if model is not None:
+            if not (hasattr(model, "named_parameters") and hasattr(model, "named_modules")):
+                raise TypeError(
+                    f"capture: model: expected named_parameters() and named_modules(), found {type(model).__name__}"
+                )
+            for name, parameter in model.named_parameters():
+                self.parameters.setdefault(id(parameter), name)
+            for name, module in model.named_modules():
+                self.paths.setdefault(id(module), name)
         self.given = None if inputs is None else [(name, x, _data(x)) for name, x in inputs.items()]
         self.gradients: dict[Any, Gradient] = {}
         self.leaf_buffers: set[int] = set()
@@ -219,24 +230,11 @@ class _Reader:
             for key, value in node.attributes.items()
             if not (is_target and key == "targets") and not _is_default(value, op.defaults.get(key))
         ]
-        self.nodes.append(
-            GraphNode(
-                this,
-                "op",
-                op.name,
-                node.name or "",
-                node.shape,
-                node.dtype.name,
-                attributes=(*numbers, *metadata),
-                module=scope,
-                formula=op.formula,
-                vjp_formula=op.vjp_formula,
-                fused=issubclass(op, FusedOp),
-                value=self.values.get(node),
-                gradient=self.gradients.get(node),
-                kept=tuple(self.kept(node, this)),
-            )
-        )
+        self.nodes.append(GraphNode(
+            this, "op", op.name, node.name or "", node.shape, node.dtype.name, (*numbers, *metadata), scope,
+            formula=op.formula, vjp_formula=op.vjp_formula, fused=issubclass(op, FusedOp),
+            value=self.values.get(node), gradient=self.gradients.get(node), kept=tuple(self.kept(node, this)),
+        ))  # fmt: skip
 
     def leaf(self, source: Any, array: Any, scope: tuple[str, ...]) -> str:
         """The id of a leaf Tensor or a Constant, which gets its node where it is first used."""
@@ -247,17 +245,14 @@ class _Reader:
         if same in self.ids:
             return self.ids[same]
         path = self.parameters.get(id(source))
+        others = self.given is not None  # inputs were listed, and this is not one of them
         kind: Kind
-        if path is not None:
-            kind = "parameter"
-        elif given is not None:
-            kind = "input"
-        elif source.requires_grad and not self.has_model:
-            kind = "parameter"
-        elif self.given is not None or (not source.requires_grad and not source.shape):
-            kind = "constant"
+        if path is not None or given is not None:
+            kind = "input" if path is None else "parameter"
+        elif source.requires_grad:
+            kind = "parameter" if others or not self.has_model else "input"
         else:
-            kind = "input"
+            kind = "constant" if others or not source.shape else "input"
         name = path or named or f"x{self.unnamed}"
         self.unnamed += name == f"x{self.unnamed}"
         return self.add_leaf(same, kind, name, source, scope if kind in ("parameter", "constant") else ())
@@ -269,28 +264,20 @@ class _Reader:
 
     def add_leaf(self, key: Any, kind: Kind, name: str, source: Any, scope: tuple[str, ...]) -> str:
         this = self.ids[key] = f"n{len(self.nodes)}"
-        self.nodes.append(
-            GraphNode(
-                this,
-                kind,
-                "",
-                name,
-                source.shape,
-                source.dtype.name,
-                module=scope,
-                value=self.values.get(key),
-                gradient=self.gradients.get(key),
-            )
-        )
+        self.nodes.append(GraphNode(
+            this, kind, "", name, source.shape, source.dtype.name, module=scope,
+            value=self.values.get(key), gradient=self.gradients.get(key),
+        ))  # fmt: skip
         return this
 
     def given_name(self, source: Any, array: Any) -> str | None:
         """The name in `inputs` of a leaf Tensor, or of a constant with or without its array."""
         given = self.given or []
+        held = isinstance(array, np.ndarray)
         for name, x, data in given:
-            if x is source or (array is not None and (array is x or array is data)):
+            if x is source or (held and _is_same(array, data)):
                 return name
-        if isinstance(source, Tensor) or (type(array) is np.ndarray and source is not None):
+        if isinstance(source, Tensor) or (held and source is not None):
             return None
         shown = source if array is None else array
         alike = [name for name, _, data in given if (data.shape, data.dtype) == (shown.shape, shown.dtype)]
@@ -367,6 +354,14 @@ def _data(x: Any) -> Any:
     return x.data if isinstance(x, Tensor) else np.asarray(x)
 
 
+def _is_same(x: Any, y: Any) -> bool:
+    """Do two arrays show the same memory in the same way?"""
+    return x is y or all(x.__array_interface__[key] == y.__array_interface__[key] for key in _LAYOUT)
+
+
+_LAYOUT = ("data", "shape", "strides", "typestr")
+
+
 def _leaf_buffers(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> set[int]:
     """Identities of the buffers that belong to leaves: given from outside, not made by an op."""
     leaves = [z.data for z in outputs if z.node is None]
@@ -389,15 +384,16 @@ def _gradients(
     leaves = {x for node in nodes for x in node.inputs if isinstance(x, Tensor)}
     leaves |= {z for z in outputs if z.node is None and z.requires_grad}
     if wanted is True:
-        found = _private_pass(outputs, nodes, released)
+        found = _private_pass(outputs, released)
     else:
-        found = {x: _size(x.grad.data) for x in leaves if x.grad is not None}
+        holders = {x: x for x in leaves} | {node: node.retained() for node in nodes if node.retained}
+        found = {s: _size(x.grad.data) for s, x in holders.items() if x is not None and x.grad is not None}
     if found or released:
         found |= {x: Gradient(None, None) for x in leaves if x not in found}
     return found
 
 
-def _private_pass(outputs: Sequence[Tensor], nodes: Sequence[Node], released: bool) -> dict[Any, Gradient]:
+def _private_pass(outputs: Sequence[Tensor], released: bool) -> dict[Any, Gradient]:
     """The gradients a backward pass would bring, found without changing anything."""
     if released:
         raise RuntimeError(
@@ -409,16 +405,9 @@ def _private_pass(outputs: Sequence[Tensor], nodes: Sequence[Node], released: bo
             raise RuntimeError(f"capture: gradients=True needs outputs of one element, found shape {z.shape}")
     roots = [(z.node or z, np.ones(z.shape, z.dtype)) for z in outputs if z.requires_grad]
     found: dict[Any, Gradient] = {}
-    retaining = [(node, node.hooks) for node in nodes if node.hooks and _RETAIN in node.hooks]
-    try:
-        for node, hooks in retaining:  # other hooks may change the gradient; this one only stores it
-            node.hooks = {key: hook for key, hook in hooks.items() if key != _RETAIN}
-        results, _ = engine.backward(roots, release=False, visit=lambda n, g: found.update({n: _size(g)}))
-    finally:
-        for node, hooks in retaining:
-            node.hooks = hooks
+    results, _ = engine.backward(roots, release=False, visit=lambda n, g: found.update({n: _size(g)}))
     _run_hooks(results)
-    return found | {leaf: _size(g) for leaf, g in results.items()}
+    return {source: _size(g) for source, g in results.items()} | found
 
 
 def _size(gradient: Any) -> Gradient:

@@ -21,6 +21,9 @@ from tinygrad_ce.registry import Op, registry
 Array: TypeAlias = NDArray[Any]
 TensorLike: TypeAlias = "Tensor | Array | float | Sequence[Any]"
 
+_ONES = {np.dtype(kind): np.ones((), kind) for kind in (np.float16, np.float32, np.float64)}
+for _one in _ONES.values():
+    _one.flags.writeable = False
 _NO_ATTRIBUTES: Mapping[str, Any] = {}
 _handles = itertools.count()
 
@@ -328,17 +331,23 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
 
     Python numbers stay weak, as in NumPy: float32 * 2.0 is float32.
     """
-    arrays = []
+    arrays: list[Any] = []
+    sources: list[Any] = []  # where a gradient goes: the node that made the input, a leaf, or (None) nowhere
     needed, bit = 0, 1
     for x in inputs:
+        source = None
         if isinstance(x, Tensor):
             arrays.append(x._data)
-            if x.node is not None or x._requires_grad:
+            source = x.node
+            if source is None and x._requires_grad:
+                source = x
+            if source is not None:
                 needed |= bit
         elif type(x) is np.ndarray or type(x) in _WEAK:
             arrays.append(x)
         else:
             arrays.append(to_array(x))
+        sources.append(source)
         bit += bit
     record = needed != 0 and mode.recording
     try:
@@ -353,14 +362,9 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
     result = _wrap(data)
     if record and data.dtype.kind == "f":
         needs, keep_output, keep_inputs = op._plans.get((needed, bit)) or op.plan(needed, bit)
-        sources: list[Any] = []
-        saved: list[Any] = []
-        for i, x in enumerate(inputs):
-            source: Any = x.node if isinstance(x, Tensor) else None
-            if source is None:
-                source = x if i in needs else _constant(x, arrays[i])
-            sources.append(source)
-            saved.append(arrays[i] if keep_inputs[i] else source)
+        if len(needs) < len(sources):
+            sources = [_constant(inputs[i], arrays[i]) if s is None else s for i, s in enumerate(sources)]
+        saved = [array if kept else s for array, s, kept in zip(arrays, sources, keep_inputs, strict=True)]
         result.node = Node(op, attributes, sources, needs, saved, output if keep_output else None, data, mode.scope)
     return result
 
@@ -489,7 +493,7 @@ def _incoming(caller: str, output: Tensor, gradient: TensorLike | None) -> Array
                 f"{caller}: the output has shape {output.shape}; reduce it to one number with .sum() or .mean() "
                 "first, or pass a gradient of that shape"
             )
-        return np.ones(output.shape, output.dtype)
+        return _ONES[output._data.dtype] if output._data.ndim == 0 else np.ones(output.shape, output.dtype)
     array = to_array(gradient.data if isinstance(gradient, Tensor) else gradient, output.dtype)
     if array.shape != output.shape:
         raise ValueError(f"{caller}: the gradient has shape {array.shape}, expected the output's, {output.shape}")

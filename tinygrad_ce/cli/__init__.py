@@ -1,4 +1,4 @@
-"""The command line, `tinygrad-ce`. Each command has a module with `add(commands)`, its arguments, and `run(arguments)`."""
+"""The command line, `tinygrad-ce`. A command is a module: `add` declares its arguments, `run` runs it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ examples:
   tinygrad-ce ops                         what can be differentiated
   tinygrad-ce ops softmax_cross_entropy   one op: formula, derivation, example
 
-`tinygrad-ce COMMAND --help` tells more about a command. Every command also runs as `python -m tinygrad_ce COMMAND`.
+`tinygrad-ce COMMAND --help` tells more; `python -m tinygrad_ce` is the same program.
 In a terminal the output has colours; in a pipe or a file it is plain text.
 
-exit status: 0 done, 2 wrong usage or nothing could be written, 130 interrupted (Ctrl-C)
+exit status: 0 done, 2 wrong usage or files that cannot be written, 130 interrupted (Ctrl-C)
 """
 
 
@@ -61,13 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> _Parser:
     parser = _Parser(
         prog="tinygrad-ce",
-        description="Reverse-mode automatic differentiation on NumPy, and a softmax cross-entropy that loses nothing.",
+        description="Reverse-mode automatic differentiation on NumPy, with an exact softmax cross-entropy.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"tinygrad-ce {__version__}")
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", dest="command")
     for command in COMMANDS:
         command.add(commands)
     return parser

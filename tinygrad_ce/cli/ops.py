@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 WIDE_TERMINAL = 150  # columns from which the table shows one line an op
 
 DESCRIPTION = """\
-Print every registered op: what it is called, what it takes, its formula and that of its gradient (vjp: vector-Jacobian
-product; g is the upstream gradient), whether it is fused, and to which order it can be differentiated.
+Print every registered op: what it is called, what it takes, its formula and that of its
+gradient (vjp: vector-Jacobian product; g is the upstream gradient), whether it is fused, and
+how often it can be differentiated.
 
-With a NAME, print that op whole: its derivation, its metadata, what it keeps in memory for the backward pass, the small
-ops that a fused one stands for, and an example with numbers.
+With a NAME, print that op whole: its derivation, its metadata, what it keeps in memory for the
+backward pass, the small ops that a fused one stands for, and an example with numbers.
 """
 
 EPILOG = """\
@@ -156,7 +157,8 @@ def explain(op: type[Op]) -> None:
     if derivation:
         _section("Derivation", derivation.splitlines())
     if issubclass(op, FusedOp):
-        _section("In small ops", dedent(inspect.getsource(op.decomposition)).rstrip().splitlines())
+        source = dedent(inspect.getsource(op.decomposition)).rstrip()
+        _section("In small ops", source.removeprefix("@staticmethod\n").splitlines())
     _section("Example", _example(op))
 
 
@@ -195,7 +197,7 @@ def _kept(op: type[Op]) -> list[str]:
         if op.vjp is None and op.vjps[i] is None:
             lines.append(f"{name} takes no gradient")
             continue
-        output, inputs = op.keeps(1 << i, count)
+        _, output, inputs = op.plan(1 << i, 1 << count)
         residual = issubclass(op, FusedOp) and op.residual
         kept = ["what its forward sets aside (the residual)" if residual else "the output"] if output else []
         kept += [other for other, keep in zip(op.inputs, inputs, strict=True) if keep]
@@ -205,54 +207,56 @@ def _kept(op: type[Op]) -> list[str]:
 
 def _example(op: type[Op]) -> list[str]:
     """The op run on a small sample: inputs, output, an upstream gradient and the gradients that it brings."""
-    sample = _sample(op)
-    if sample is not None:
-        return list(_run(op, sample))
+    from tinygrad_ce.testing.database import database
+
+    if op.name in database:
+        samples = [s for s in database[op.name].samples(np.random.default_rng(0)) if all(np.size(x) for x in s.inputs)]
+        runs = [(_awkward(op, sample, run), run) for sample in samples for run in [_run(op, sample)]]
+        _, best = min(runs, key=lambda pair: pair[0])
+        return [line for name, x in best for line in _value(name, x)]
     examples = [part for part in doctest.DocTestParser().parse(op.__doc__ or "") if not isinstance(part, str)]
     return list(_run_doctest(examples)) if examples else ["none: neither the op database nor its docstring has one"]
 
 
-def _sample(op: type[Op]) -> Sample | None:
-    """The op database's smallest sample of at least two elements."""
-    from tinygrad_ce.testing.database import database
-
-    info = database.get(op.name)
-    if info is None:
-        return None
-
-    def size(sample: Sample) -> int:
-        return sum(np.size(x) for x in sample.inputs if x is not None)
-
-    samples = [s for s in info.samples(np.random.default_rng(0)) if all(np.size(x) for x in s.inputs)]
-    return min(samples, key=lambda s: (size(s) < 2 * len(s.inputs), size(s)), default=None)
-
-
-def _run(op: type[Op], sample: Sample) -> Iterator[str]:
-    rules = [op.vjp] * len(sample.inputs) if op.vjp is not None else list(op.vjps) or [None] * len(sample.inputs)
-    inputs: list[Any] = [
-        Tensor(x, requires_grad=True) if rule and isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
-        for x, rule in zip(sample.inputs, rules, strict=False)
-    ]
-    names = [f"{op.inputs[-1]}[{i}]" for i in range(len(inputs))] if op.variadic else list(op.inputs)
-    for name, x in zip(names, inputs, strict=False):
-        yield from _value(name, x)
-    for key, value in sample.attributes.items():
-        yield from _value(key, value)
-    z = apply(op, inputs, {**op.defaults, **sample.attributes})
-    yield from _value("output", z)
-    wanted = [(name, x) for name, x in zip(names, inputs, strict=False) if isinstance(x, Tensor)]
+def _run(op: type[Op], sample: Sample) -> list[tuple[str, Any]]:
+    """Every value of a run by its name, in order."""
+    names = [f"{op.inputs[-1]}[{i}]" for i in range(len(sample.inputs))] if op.variadic else list(op.inputs)
+    rules = [op.vjp] * len(names) if op.vjp is not None else list(op.vjps) or [None] * len(names)
+    inputs: dict[str, Any] = {
+        name: Tensor(x, requires_grad=True) if rule and isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+        for name, rule, x in zip(names, rules, sample.inputs, strict=False)  # the last inputs may be left out
+    }
+    z = apply(op, list(inputs.values()), {**op.defaults, **sample.attributes})
+    symbol = op.formula.partition(" = ")[0]
+    values = [*inputs.items(), *sample.attributes.items(), (symbol if symbol.isalpha() else "output", z)]
+    wanted = {name: x for name, x in inputs.items() if isinstance(x, Tensor)}
     if wanted and z.requires_grad:
         g = np.resize(np.array([1.0, -2.0, 0.5, 3.0, -1.5]), z.shape)
-        yield from _value("g", g)
-        gradients = grad(z, [x for _, x in wanted], g, allow_unused=True)
-        for (name, _), gradient in zip(wanted, gradients, strict=True):
-            yield from _value(f"d{name}", gradient)
+        gradients = grad(z, list(wanted.values()), g, allow_unused=True)
+        values += [("g", g), *zip([f"d{name}" for name in wanted], gradients, strict=True)]
+    return [(name, x.data if isinstance(x, Tensor) else x) for name, x in values]
+
+
+def _awkward(op: type[Op], sample: Sample, run: list[tuple[str, Any]]) -> tuple[bool, bool, bool, bool, int, int]:
+    """The smaller the better to show: small, nothing trivial about it, two-dimensional, close to the defaults."""
+    size = sum(np.size(x) for x in sample.inputs if x is not None)
+    arrays = [x for _, x in run if isinstance(x, np.ndarray) and x.ndim]
+    first = sample.inputs[0]
+    return (
+        not 4 <= size <= 20,
+        len(sample.inputs) < (2 if op.variadic else len(op.inputs)),
+        sum(x.shape == np.shape(first) and np.array_equal(x, first) for x in arrays) > 1
+        or any(not x.any() for x in arrays if x.dtype.kind == "f"),
+        np.ndim(first) != 2,
+        sum(repr(value) != repr(op.defaults.get(key)) for key, value in sample.attributes.items()),
+        size,
+    )
 
 
 def _value(name: str, x: Any) -> Iterator[str]:
-    if isinstance(x, Tensor):
-        x = x.data
-    text = np.array2string(x, precision=5, separator=", ", threshold=100) if isinstance(x, np.ndarray) else repr(x)
+    if isinstance(x, np.ndarray):
+        x = x.item() if x.ndim == 0 else np.array2string(x, precision=5, separator=", ", threshold=100)
+    text = x if isinstance(x, str) else f"{x:.5g}" if isinstance(x, float) else repr(x)
     first, *rest = f"{name} = {text}".splitlines()
     yield first
     yield from (" " * (len(name) + 3) + line for line in rest)

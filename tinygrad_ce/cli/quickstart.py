@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -28,26 +29,28 @@ LEARNING_RATE, MOMENTUM = 0.2, 0.9
 SUREST = 5  # test images in the second table
 
 DESCRIPTION = f"""\
-Train a small network on real data, compare the fused softmax cross-entropy with its unfused spellings, and draw the
-computation graph. It takes a few seconds and needs no network: 1,797 handwritten digits come with the package.
+Train a small network on real data, compare the fused softmax cross-entropy with its unfused
+spellings, and draw the computation graph. It takes a few seconds and no internet: the 1,797
+handwritten digits come with the package.
 
-  1. An MLP of {", ".join(map(str, SIZES))} units learns to tell the digits apart, with the fused loss and
-     SGD (learning rate {LEARNING_RATE}, momentum {MOMENTUM}). Its accuracy is measured on the 360 images it has not seen.
-  2. On a batch of these, the loss and its gradients are computed by the fused op, by log-softmax + NLL, and by softmax,
-     log, pick and mean, and each is held against the exact values: in absolute terms and in ULP, units in the last place.
-     Then the images the network is surest of, where the spellings part.
+  1. An MLP of {"-".join(map(str, SIZES))} units learns to tell the digits apart, with the fused loss and SGD
+     (learning rate {LEARNING_RATE}, momentum {MOMENTUM}). Its accuracy is measured on 360 images it has not seen.
+  2. On a batch of these, the loss and its gradients are computed by the fused op, by
+     log-softmax + NLL, and by softmax, log, pick, mean. Each is held against the truth, in
+     absolute terms and in ULP (units in the last place). Then the same for the images that
+     the network is surest of: there the spellings part.
   3. What came out is written to a folder.
 """
 
 EPILOG = """\
 files written:
-  graph.svg, graph.png                    the network with the fused loss: every op, its gradient, the bytes it keeps
-  graph-unfused.svg, graph-unfused.png    the same with the loss in small steps
-  loss.png                                the loss curve (needs matplotlib: pip install "tinygrad_ce[plot]")
-  weights.safetensors                     the trained weights
-  report.json                             every number of the run
+  graph.svg, .png           the network with the fused loss: ops, gradients, bytes kept
+  graph-unfused.svg, .png   the same with the loss in small steps
+  loss.png                  the loss curve (needs: pip install "tinygrad_ce[plot]")
+  weights.safetensors       the trained weights
+  report.json               every number of the run
 
-The same --seed gives the same files, byte for byte, with the same versions on the same machine.
+On the same machine with the same versions, the same --seed gives the same files.
 
 examples:
   tinygrad-ce quickstart
@@ -238,7 +241,8 @@ class Surest:
         others[each, targets] = -np.inf
         margins = logits[each, targets] - others.max(axis=1)
         rows = np.argsort(-margins, kind="stable")[:SUREST]
-        return Surest(rows, targets[rows], margins[rows], compare_gradients(logits[rows], targets[rows], reduction="sum"))
+        comparison = compare_gradients(logits[rows], targets[rows], reduction="sum")
+        return Surest(rows, targets[rows], margins[rows], comparison)
 
     def at_targets(self, gradient: NDArray[Any]) -> list[float]:
         return [float(gradient[i, y]) for i, y in enumerate(self.targets)]
@@ -252,16 +256,14 @@ class Surest:
                 self.rows, self.targets, self.margins, truth, *columns, strict=True
             )
         ]
-        head = ["image", "digit", "margin", "exact", *(chain.name for chain in self.comparison.chains)]
+        head = ["image", "digit", "margin", "exact", *("\n".join(wrap(c.name, 14)) for c in self.comparison.chains)]
         say(f"   The {len(rows)} test images it is surest of: the gradient at the right logit, p - 1", "bold")
         say()
         show(Table(head, rows, right=range(len(head))))
         say()
         lost = [(chain.name, chain.lost) for chain in self.comparison.chains if chain.lost]
         if lost:
-            sentences(
-                *(f"{name}: {n} of these {len(rows)} gradients are lost: p rounds to 1." for name, n in lost)
-            )
+            sentences(*(f"{name}: {n} of these {len(rows)} gradients are lost: p rounds to 1." for name, n in lost))
         else:
             sentences("No spelling loses a gradient here: the network is not sure enough for p to round to 1.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -52,21 +53,22 @@ def show(thing: Any) -> None:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a head; the columns at the positions in `right` are aligned to the right."""
+    """Rows under a head, whose cells may have several lines; `right` are the columns aligned to the right."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     right: Sequence[int] = ()
 
     def __str__(self) -> str:
-        widths = [max(map(len, column)) for column in zip(self.head, *self.rows, strict=True)]
-        lines = [self.head, ["-" * n for n in widths], *self.rows]
-        return "\n".join("  ".join(self._cells(row, widths)).rstrip() for row in lines)
+        heads = list(zip_longest(*(name.split("\n") for name in self.head), fillvalue=""))
+        widths = [max(map(len, column)) for column in zip(*heads, *self.rows, strict=True)]
+        lines = [*heads, ["-" * n for n in widths], *self.rows]
+        return "\n".join("  ".join(self._aligned(line, widths)).rstrip() for line in lines)
 
-    def _cells(self, row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    def _aligned(self, cells: Sequence[str], widths: Sequence[int]) -> list[str]:
         return [
             cell.rjust(n) if i in self.right else cell.ljust(n)
-            for i, (cell, n) in enumerate(zip(row, widths, strict=True))
+            for i, (cell, n) in enumerate(zip(cells, widths, strict=True))
         ]
 
     def __rich__(self) -> RichTable:

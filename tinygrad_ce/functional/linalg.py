@@ -63,7 +63,11 @@ def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) ->
     >>> tg.functional.linear([[1.0, 2.0]], weight=[[1.0, 1.0], [0.0, 3.0]], bias=[0.5, 0.0])
     Tensor([[3.5, 6. ]], shape=(1, 2), dtype=float32)
     """
-    return apply(ops.Linear, (x, weight) if bias is None else (x, weight, bias))
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    try:
+        return apply(ops.Linear, inputs)
+    except AttributeError:  # a number has no shape; the error shall say so of a 0-d array
+        return apply(ops.Linear, [as_tensor(a) for a in inputs])
 
 
 @implements(ops.Outer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 
 from tinygrad_ce.functional._public import implements
@@ -28,7 +30,7 @@ def dropout(x: TensorLike, p: float = 0.5, *, generator: np.random.Generator, tr
     >>> tg.functional.dropout([1.0, 2.0, 3.0, 4.0], 0.5, generator=np.random.default_rng(0))
     Tensor([2., 0., 0., 0.], shape=(4,), dtype=float32)
     """
-    if not 0 <= p <= 1:
+    if not (isinstance(p, Real) and 0 <= p <= 1):
         raise ValueError(f"dropout: p={p!r}; expected a probability, 0 <= p <= 1")
     if not isinstance(generator, np.random.Generator):
         raise TypeError(

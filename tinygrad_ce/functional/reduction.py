@@ -18,20 +18,20 @@ Axis: TypeAlias = "int | tuple[int, ...] | None"
 
 
 def check_axis(op: str, axis: Any, ndim: int) -> Any:
-    """The axis or axes counted from 0. An error names the op, the axis found and the valid range."""
+    """One axis, several or None, counted from 0. An error names the op, the axis found and the valid range."""
     if isinstance(axis, tuple):
-        axes = tuple(_check_one(op, i, ndim) for i in axis)
+        axes = tuple(check_one_axis(op, i, ndim) for i in axis)
         if len(set(axes)) < len(axes):
             raise ValueError(f"{op}: axis={axis} names an axis twice")
         return axes
-    return None if axis is None else _check_one(op, axis, ndim)
+    return None if axis is None else check_one_axis(op, axis, ndim, "an int, a tuple of ints or None")
 
 
-def _check_one(op: str, axis: Any, ndim: int) -> int:
+def check_one_axis(op: str, axis: Any, ndim: int, expected: str = "an int") -> int:
     try:
         i = operator.index(axis)
     except TypeError:
-        raise TypeError(f"{op}: axis={axis!r}; expected an int, a tuple of ints or None") from None
+        raise TypeError(f"{op}: axis={axis!r}; expected {expected}") from None
     if not -ndim <= i < ndim:
         valid = f"valid are {-ndim} to {ndim - 1}" if ndim else "a 0-d tensor has no axes"
         raise np.exceptions.AxisError(f"{op}: axis {i} is out of range for {ndim} dimensions; {valid}")
@@ -214,5 +214,5 @@ def cumsum(x: TensorLike, axis: int | None = None) -> Tensor:
     Tensor([1., 3., 6.], shape=(3,), dtype=float32)
     """
     x = as_tensor(x)
-    along = None if axis is None else _check_one("cumsum", axis, x.ndim or 1)
+    along = None if axis is None else check_one_axis("cumsum", axis, x.ndim or 1, "an int or None")
     return apply(ops.CumSum, (x,), {"axis": along if x.ndim else None})

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_ce.arrays import plain
 from tinygrad_ce.functional._public import implements
-from tinygrad_ce.functional.reduction import Axis, check_axis
+from tinygrad_ce.functional.reduction import Axis, check_axis, check_one_axis
 from tinygrad_ce.ops import shape as ops
 from tinygrad_ce.tensor import Tensor, TensorLike, apply, as_tensor
 
@@ -84,7 +84,7 @@ def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
     Tensor([[1.], [2.]], shape=(2, 1), dtype=float32)
     """
     x = as_tensor(x)
-    (axis1,), (axis2,) = (check_axis("swapaxes", (axis,), x.ndim) for axis in (axis1, axis2))
+    axis1, axis2 = (check_one_axis("swapaxes", axis, x.ndim) for axis in (axis1, axis2))
     return apply(ops.SwapAxes, (x,), {"axis1": axis1, "axis2": axis2})
 
 
@@ -173,7 +173,10 @@ def scatter_add(x: TensorLike, index: Any, shape: int | tuple[int, ...]) -> Tens
     Tensor([1., 0., 5., 0.], shape=(4,), dtype=float32)
     """
     x, index, shape = as_tensor(x), plain(index), _ints("scatter_add", "shape", shape)
-    expected = np.broadcast_to(False, shape)[index].shape
+    try:
+        expected = np.broadcast_to(False, shape)[index].shape
+    except IndexError as error:
+        raise IndexError(f"scatter_add into shape {shape}: {error}") from None
     if x.shape != expected:
         raise ValueError(f"scatter_add: x has shape {x.shape}, but this index into shape {shape} needs {expected}")
     return apply(ops.ScatterAdd, (x,), {"index": index, "shape": shape})
@@ -195,14 +198,17 @@ def take_along_axis(x: TensorLike, indices: Any, axis: int | None = -1) -> Tenso
     """
     x = as_tensor(x)
     if axis is not None:
-        (axis,) = check_axis("take_along_axis", (axis,), x.ndim)
+        axis = check_one_axis("take_along_axis", axis, x.ndim, "an int or None")
     return apply(ops.TakeAlongAxis, (x,), {"indices": np.asarray(plain(indices)), "axis": axis})
 
 
 def _sequence(op: str, tensors: Iterable[TensorLike]) -> list[Any]:
     if (isinstance(tensors, Tensor) and tensors.ndim == 0) or not isinstance(tensors, Iterable):
         raise TypeError(f"{op}: expected a sequence of tensors, found {tensors!r}; write {op}([x, y])")
-    return list(tensors)
+    items = list(tensors)
+    if not items:
+        raise ValueError(f"{op}: expected at least one tensor, found none")
+    return items
 
 
 @implements(ops.Concatenate)
@@ -219,8 +225,8 @@ def concatenate(tensors: Iterable[TensorLike], axis: int | None = 0) -> Tensor:
     Tensor([1., 2., 3.], shape=(3,), dtype=float32)
     """
     inputs = [as_tensor(x) for x in _sequence("concatenate", tensors)]
-    if inputs and inputs[0].ndim and axis is not None:
-        (axis,) = check_axis("concatenate", (axis,), inputs[0].ndim)
+    if inputs[0].ndim and axis is not None:
+        axis = check_one_axis("concatenate", axis, inputs[0].ndim, "an int or None")
     return apply(ops.Concatenate, inputs, {"axis": axis})
 
 
@@ -238,9 +244,7 @@ def stack(tensors: Iterable[TensorLike], axis: int = 0) -> Tensor:
     Tensor([1., 2.], shape=(2,), dtype=float32)
     """
     inputs = _sequence("stack", tensors)
-    if inputs:
-        (axis,) = check_axis("stack", (axis,), np.ndim(inputs[0]) + 1)
-    return apply(ops.Stack, inputs, {"axis": axis})
+    return apply(ops.Stack, inputs, {"axis": check_one_axis("stack", axis, np.ndim(inputs[0]) + 1)})
 
 
 @implements(ops.Pad)

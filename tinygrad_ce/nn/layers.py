@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -96,89 +96,78 @@ class Sequential(Module):
         return list(self)[index]
 
 
-class _Activation(Module):
-    function: ClassVar[Callable[..., Tensor]]
-
-    def __init__(self, **options: Any) -> None:
-        self._options = options
-
-    def forward(self, x: TensorLike) -> Tensor:
-        return type(self).function(x, **self._options)
-
-    def describe(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self._options.items())
-
-
-class ReLU(_Activation):
+class ReLU(Module):
     """max(x, 0), see `functional.relu`."""
 
-    function = staticmethod(F.relu)
-
-    def __init__(self) -> None:
-        super().__init__()
+    def forward(self, x: TensorLike) -> Tensor:
+        return F.relu(x)
 
 
-class LeakyReLU(_Activation):
+class LeakyReLU(Module):
     """x if x > 0 else negative_slope * x, see `functional.leaky_relu`."""
 
-    function = staticmethod(F.leaky_relu)
-
     def __init__(self, negative_slope: float = 0.01) -> None:
-        super().__init__(negative_slope=negative_slope)
+        self.negative_slope = negative_slope
+
+    def forward(self, x: TensorLike) -> Tensor:
+        return F.leaky_relu(x, self.negative_slope)
+
+    def describe(self) -> str:
+        return f"{self.negative_slope}"
 
 
-class ELU(_Activation):
+class ELU(Module):
     """x if x > 0 else alpha * (exp(x) - 1), see `functional.elu`."""
 
-    function = staticmethod(F.elu)
-
     def __init__(self, alpha: float = 1.0) -> None:
-        super().__init__(alpha=alpha)
+        self.alpha = alpha
+
+    def forward(self, x: TensorLike) -> Tensor:
+        return F.elu(x, self.alpha)
+
+    def describe(self) -> str:
+        return f"{self.alpha}"
 
 
-class GELU(_Activation):
+class GELU(Module):
     """x * Phi(x), see `functional.gelu`; `approximate` is "none" or "tanh"."""
 
-    function = staticmethod(F.gelu)
+    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
+        self.approximate: Literal["none", "tanh"] = approximate
 
-    def __init__(self, approximate: str = "none") -> None:
-        super().__init__(approximate=approximate)
+    def forward(self, x: TensorLike) -> Tensor:
+        return F.gelu(x, self.approximate)
+
+    def describe(self) -> str:
+        return repr(self.approximate)
 
 
-class SiLU(_Activation):
+class SiLU(Module):
     """x * sigmoid(x), see `functional.silu`."""
 
-    function = staticmethod(F.silu)
-
-    def __init__(self) -> None:
-        super().__init__()
+    def forward(self, x: TensorLike) -> Tensor:
+        return F.silu(x)
 
 
-class Sigmoid(_Activation):
+class Sigmoid(Module):
     """1 / (1 + exp(-x)), see `functional.sigmoid`."""
 
-    function = staticmethod(F.sigmoid)
-
-    def __init__(self) -> None:
-        super().__init__()
+    def forward(self, x: TensorLike) -> Tensor:
+        return F.sigmoid(x)
 
 
-class Softplus(_Activation):
+class Softplus(Module):
     """log(1 + exp(x)), see `functional.softplus`."""
 
-    function = staticmethod(F.softplus)
-
-    def __init__(self) -> None:
-        super().__init__()
+    def forward(self, x: TensorLike) -> Tensor:
+        return F.softplus(x)
 
 
-class Tanh(_Activation):
+class Tanh(Module):
     """tanh(x), see `functional.tanh`."""
 
-    function = staticmethod(F.tanh)
-
-    def __init__(self) -> None:
-        super().__init__()
+    def forward(self, x: TensorLike) -> Tensor:
+        return F.tanh(x)
 
 
 _ACTIVATIONS: dict[str, type[Module]] = {

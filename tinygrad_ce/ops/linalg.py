@@ -41,9 +41,19 @@ class Matmul(Op):
     formula = "z = x @ y"
     vjp_formula = "dx = g @ y^T, dy = x^T @ g"
     latex = r"z = x y"
-    forward = np.matmul
+    numpy = (np.matmul,)
     vjps = (_matmul_dx, _matmul_dy)
     broadcasts = True
+
+    @staticmethod
+    def forward(x: Array, y: Array) -> Any:
+        try:
+            return np.matmul(x, y)
+        except ValueError:
+            raise ValueError(
+                f"matmul: x has shape {np.shape(x)} and y {np.shape(y)}; expected x (..., n, k) or (k,) and "
+                "y (..., k, m) or (k,), with axes before the last two that broadcast"
+            ) from None
 
 
 @register
@@ -197,6 +207,11 @@ class Einsum(Op):
     latex = r"z_o = \sum \prod_k (x_k)_{i_k}"
     numpy = (np.einsum,)
     vjp = _einsum_vjp
+
+    @classmethod
+    def _keeps(cls, needs: tuple[int, ...], count: int) -> tuple[bool, tuple[bool, ...]]:
+        # the gradient of one operand takes the numbers of all others, not its own
+        return False, tuple(any(k != i for k in needs) for i in range(count))
 
     @staticmethod
     def forward(*operands: Array, subscripts: str) -> Array:

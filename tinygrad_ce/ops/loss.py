@@ -93,14 +93,14 @@ class SoftmaxCrossEntropy(FusedOp):
         z: Array, *, targets: Array, axis: int = -1, reduction: str = "mean", gradient: bool = False
     ) -> tuple[Any, tuple[Array, Array] | None]:
         targets = check_targets("softmax_cross_entropy", "logits", z, targets, axis)
-        plain = z.ndim == 2 and axis in (-1, 1)
-        rows = z if plain else np.moveaxis(z, axis, -1)
-        shape = rows.shape
         scale = 1 / targets.size if reduction == "mean" and targets.size else 1.0
-        losses, dz = kernels.cross_entropy(rows.reshape(-1, shape[-1]), targets.reshape(-1), scale, gradient)
-        if not plain:
-            losses = losses.reshape(shape[:-1])
-            dz = None if dz is None else np.moveaxis(dz.reshape(shape), -1, axis)
+        if z.ndim == 2 and axis in (-1, 1):
+            losses, dz = kernels.cross_entropy(z, targets, scale, gradient)
+        else:
+            rows = np.moveaxis(z, axis, -1)
+            losses, dz = kernels.cross_entropy(rows.reshape(-1, rows.shape[-1]), targets.reshape(-1), scale, gradient)
+            losses = losses.reshape(targets.shape)
+            dz = None if dz is None else np.moveaxis(dz.reshape(rows.shape), -1, axis)
         return _reduce(losses, reduction, z.dtype), None if dz is None else (dz, losses)
 
     @staticmethod

@@ -254,6 +254,8 @@ class LogSumExp(Op):
 
     @staticmethod
     def forward(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+        if _count(x.shape, axis) == 0:
+            raise ValueError("there is nothing to add up; the axis needs a length of at least 1")
         return kernels.logsumexp(x if x.dtype.kind == "f" else x.astype(np.float64), axis, keepdims)
 
 

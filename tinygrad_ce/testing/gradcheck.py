@@ -15,7 +15,7 @@ from tinygrad_ce.tensor import Tensor, grad
 
 Floats = NDArray[np.float64]
 
-_ROUND_OFF = 4.0  # units in the last place by which an output of the function may be off
+_ROUND_OFF = 16.0  # units in the last place by which an output of the function may be off
 
 
 class GradientError(AssertionError):
@@ -37,7 +37,7 @@ def gradcheck(
         passes if  |a - n| <= rtol * max(|a|, |n|) + floor + atol
 
     with a random, non-uniform upstream gradient g and h = eps * max(1, |x_i|). The floor is what rounding f costs the
-    quotient, a few 1e-16 * |g * f| / h: a gradient that is lost, however small, fails as soon as a difference can see it.
+    quotient, 16 * 2.2e-16 * |g * f| / (2 h), |.| over all outputs: a gradient that is lost, however small, fails as soon as a difference can see it.
     Costs two evaluations of the function for each element of the inputs.
 
     function    takes Tensors and returns a Tensor or a tuple of them

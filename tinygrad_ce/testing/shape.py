@@ -276,7 +276,7 @@ ENTRIES = (
            _of(((), {"axes": None}), ((3,), {"axes": None}), ((2, 3), {"axes": None}), ((2, 3, 4), {"axes": (2, 0, 1)}),
                ((2, 1, 3), {"axes": (-2, -1, 0)}), ((2, 3), {"axes": (0, 1)}), ((0, 3), {"axes": (1, 0)})),
            ErrorCase((_X, (0, 0)), ValueError, r"^transpose: axis=\(0, 0\) names an axis twice"),
-           ErrorCase((_X, (0,)), ValueError, r"^transpose: axes=\(0,\) for a tensor of shape"), call=_in_order),
+           ErrorCase((_X, (0,)), ValueError, r"^transpose: axes=\(0,\) for "), call=_in_order),
     _moved("swapaxes", _swapaxes,
            _of(((2, 3), {"axis1": 0, "axis2": 1}), ((2, 3, 4), {"axis1": -1, "axis2": 0}), ((3,), {"axis1": 0, "axis2": 0}),
                ((2, 1, 0), {"axis1": 1, "axis2": 2})),

@@ -59,7 +59,7 @@ def _errors(name: str) -> tuple[ErrorCase, ...]:
     return (
         ErrorCase((np.ones((2, 3)), 2), ValueError, rf"{name}.*axis"),
         ErrorCase((np.ones((2, 0)), 1), ValueError, name),
-        ErrorCase((np.array([1j]),), TypeError, "found dtype complex128"),
+        ErrorCase(([1j],), TypeError, "found dtype complex128"),
     )
 
 

@@ -30,7 +30,7 @@ def draw(
     inputs      names for what was put in: `{"x": x, "y": y}`
     show        what a card tells besides its name: any of "shape", "grad" (the RMS of the gradient), "kept"
                 (the bytes held for the backward pass)
-    gradients   "auto": what leaves hold in `.grad`; True: what a backward pass would bring to every card,
+    gradients   "auto": what is held in `.grad`; True: what a backward pass would bring to every card,
                 found without changing any `.grad`; False: none
     direction   "TB", from top to bottom, or "LR", from left to right
 

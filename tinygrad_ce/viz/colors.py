@@ -46,8 +46,8 @@ def of_gradient(rms: float) -> str:
 
 
 def ink_on(color: str) -> str:
-    """Black or white, whichever has the larger contrast with this colour (relative luminance, WCAG 2)."""
+    """Black or white, whichever stands out more from this colour: a contrast of 4.5 at least (WCAG 2)."""
     channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return INK if luminance > 0.2 else "#ffffff"
+    return "#000000" if luminance > 0.179 else "#ffffff"

@@ -1,0 +1,58 @@
+"""Fixtures for all tests: a seeded generator, a registry to write into, and a seal on global state."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_ce.mode import get_default_dtype, mode, set_default_dtype
+from tinygrad_ce.registry import _by_numpy, _ops
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def own_registry() -> Iterator[None]:
+    """Ops that the test registers are gone after it."""
+    ops, by_numpy = dict(_ops), dict(_by_numpy)
+    yield
+    _refill(_ops, ops)
+    _refill(_by_numpy, by_numpy)
+
+
+@pytest.fixture(autouse=True)
+def sealed() -> Iterator[None]:
+    """A test that leaves global state changed fails; the state is put back for the next one."""
+    before = _state()
+    yield
+    after = _state()
+    _refill(_ops, before["registered ops"])
+    _refill(_by_numpy, before["NumPy functions"])
+    mode.recording, mode.scope = before["recording"], before["scope"]
+    set_default_dtype(before["default dtype"])
+    np.seterr(**before["NumPy's error handling"])
+    changed = [name for name in before if before[name] != after[name]]
+    assert not changed, f"the test left global state changed: {', '.join(changed)}"
+
+
+def _state() -> dict[str, Any]:
+    kind, keys, position, *_ = np.random.get_state()  # noqa: NPY002
+    return {
+        "registered ops": dict(_ops),
+        "NumPy functions": dict(_by_numpy),
+        "recording": mode.recording,
+        "scope": mode.scope,
+        "default dtype": get_default_dtype(),
+        "NumPy's error handling": np.geterr(),
+        "NumPy's global random state": (kind, keys.tobytes(), position),
+    }
+
+
+def _refill(mapping: dict[Any, Any], content: dict[Any, Any]) -> None:
+    if mapping != content:
+        mapping.clear()
+        mapping.update(content)
