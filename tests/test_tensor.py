@@ -382,10 +382,17 @@ def test_a_copied_list_keeps_what_is_shared_in_it():
     assert a is b
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy, pickle.dumps])
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps])
 def test_interior_tensors_are_not_copied(copied):
     with pytest.raises(RuntimeError, match="detach"):
         copied(_leaf() * 2)
+
+
+def test_a_shallow_copy_of_an_interior_tensor_is_the_same_place_in_the_graph():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    y = copy.copy(x * 2)
+    y.sum().backward()
+    assert_array_equal(x.grad.data, [2, 2])
 
 
 class Scaled(Tensor):
@@ -407,6 +414,19 @@ def test_subclasses():
         assert type(y) is Scaled
         assert y.note == "kept"
         assert_array_equal(y.grad.data, [2, 2])
+
+
+def test_parameters_are_tensors():
+    w = tg.nn.Parameter([1.0, 2.0], name="w")
+    assert w.requires_grad
+    (w * 3).sum().backward()
+    for y in (copy.deepcopy(w), pickle.loads(pickle.dumps(w))):
+        assert type(y) is tg.nn.Parameter
+        assert (y.name, y.requires_grad) == ("w", True)
+        assert_array_equal(y.data, [1, 2])
+        assert_array_equal(y.grad.data, [3, 3])
+    assert type(w * 3) is type(w.detach()) is type(w.grad) is Tensor
+    assert repr(w).startswith("Parameter(")
 
 
 def test_unknown_attributes():

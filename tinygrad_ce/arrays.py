@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from tinygrad_ce.mode import get_default_dtype
 
 _FLOATS = (np.float16, np.float32, np.float64)
-_HELD = frozenset(np.dtype(kind) for kind in (*_FLOATS, np.int64, np.int32, np.uint8, np.bool_))
+HELD = frozenset(np.dtype(kind) for kind in (*_FLOATS, np.int64, np.int32, np.uint8, np.bool_))
 
 
 def to_array(data: Any, dtype: DTypeLike | None = None) -> NDArray[Any]:
@@ -18,7 +18,7 @@ def to_array(data: Any, dtype: DTypeLike | None = None) -> NDArray[Any]:
 
     Lists of numbers and Python floats get the default dtype, arrays keep theirs.
     """
-    if type(data) is np.ndarray and data.dtype in _HELD and (dtype is None or dtype is data.dtype):
+    if type(data) is np.ndarray and data.dtype in HELD and (dtype is None or dtype is data.dtype):
         return data
     wanted = None if dtype is None else check_dtype(np.dtype(dtype))
     if hasattr(data, "__apply_op__"):
@@ -27,6 +27,8 @@ def to_array(data: Any, dtype: DTypeLike | None = None) -> NDArray[Any]:
         data = data.data
     elif isinstance(data, (list, tuple)):
         _refuse_tracked(data)
+    elif isinstance(data, np.ma.MaskedArray) and data.mask.any():
+        raise TypeError("data is a masked array, whose mask a Tensor would lose; write data.filled(value)")
     try:
         array = np.asarray(data)
     except ValueError as error:
@@ -73,6 +75,8 @@ def plain(x: Any) -> Any:
         return x.data
     if isinstance(x, (tuple, list)):
         return type(x)(plain(item) for item in x)
+    if isinstance(x, slice):
+        return slice(plain(x.start), plain(x.stop), plain(x.step))
     if isinstance(x, dict):
         return {key: plain(value) for key, value in x.items()}
     return x

@@ -37,7 +37,8 @@ class Node:
     op, attributes      what was applied
     inputs              the source of each input
     needs               the positions of the inputs that take a gradient
-    saved               each input's array where a rule needs its numbers, else its source; None once released
+    saved               each input's array where a rule needs its numbers, else its shape and dtype (the node that made
+                        it, or a Constant); None once released
     output              the output's array (or a fused op's residual) where a rule needs it, else None
     shape, dtype        of the output
     order               nodes are numbered as they are made, so newest first is a topological order
@@ -171,7 +172,7 @@ def backward(
         elif issubclass(node.op, FusedOp):
             pulled = _pull_decomposition(node, g, needs, lift)
         else:
-            saved = [x if x is source else lift(x, source) for x, source in zip(node.saved or (), inputs, strict=True)]
+            saved = [lift(x, source) for x, source in zip(node.saved or (), inputs, strict=True)]
             pulled = _pull(node, g, needs, saved, node if node.output is None else lift(node.output, node))
         for i, gx in pulled:
             source = inputs[i]
@@ -180,7 +181,7 @@ def backward(
             if gx.shape != source.shape:
                 gx = _fit(gx, source.shape, node.op, i)
             if gx.dtype is not source.dtype:
-                gx = gx.astype(source.dtype)
+                gx = _checked(gx, node.op, i, lift).astype(source.dtype)
             if source in gradients:
                 gradients[source] = _sum(gradients[source], gx)
                 shared.discard(source)
@@ -203,9 +204,15 @@ def _pull(node: Node, g: Any, needs: tuple[int, ...], saved: Any, z: Any) -> lis
             rule = rules[i] if i < len(rules) else None
             if rule is None:
                 _no_rule(op, i)
-            pulled.append((i, rule(g, z, *saved, **node.attributes)))
+            try:
+                pulled.append((i, rule(g, z, *saved, **node.attributes)))
+            except (TypeError, AttributeError) as error:
+                raise TypeError(
+                    f"{op.name}: the vjp of input {_input_name(op, i)} failed: {error}. "
+                    "A parameter whose name starts with an underscore, such as _y, has a shape and a dtype but no numbers"
+                ) from error
         return pulled
-    gradients = op.vjp(g, z, *saved, needs=[i in needs for i in range(len(saved))], **node.attributes)
+    gradients = op.vjp(g, z, *saved, needs=_flags(needs, len(saved)), **node.attributes)
     if not isinstance(gradients, (tuple, list)) or len(gradients) != len(saved):
         found = f"{len(gradients)} gradients" if isinstance(gradients, (tuple, list)) else type(gradients).__name__
         raise TypeError(f"{op.name}: its vjp returned {found} for {len(saved)} inputs; return one for each input")
@@ -219,6 +226,13 @@ def _wanted(order: list[Node], targets: Collection[Any]) -> set[Any]:
         if any(node.inputs[i] in wanted for i in node.needs):
             wanted.add(node)
     return wanted
+
+
+def _flags(needs: tuple[int, ...], count: int) -> list[bool]:
+    flags = [False] * count
+    for i in needs:
+        flags[i] = True
+    return flags
 
 
 def _pull_decomposition(
@@ -304,6 +318,9 @@ def _is_held(gradient: Any, node: Node, release: bool) -> bool:
     if gradient.base is not None:
         return True
     for x in node.saved or ():
+        if gradient is x:
+            return True
+    for x in node.attributes.values():
         if gradient is x:
             return True
     return not release if node.op.residual else gradient is node.output  # a residual dies with its node

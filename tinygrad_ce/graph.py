@@ -6,7 +6,6 @@ backward pass and the tensors it describes.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +34,7 @@ class Gradient:
 class Kept:
     """A buffer that a node holds for the backward pass."""
 
-    what: str  # the output, input or metadata it is to the op, by the name in the op's rules
+    what: str  # "output", "residual", or the op's name for an input or metadata
     nbytes: int  # of the whole buffer, of which a view may show a part
     buffer: int  # buffers are numbered, so that the same number is the same memory
     leaf: bool  # it belongs to a leaf, which would be held in any case
@@ -316,23 +315,14 @@ def input_name(op: type[Op], i: int) -> str:
 
 
 def _kept_arrays(node: Node) -> Iterator[tuple[str, Any]]:
-    """The arrays a live node holds, with the names its rules have for them."""
+    """The arrays a live node holds, and what they are to its op."""
     if node.saved is None:
         return
-    residual = node.output if isinstance(node.output, (tuple, list)) else [node.output]
-    yield from ((_output_name(node.op), x) for x in residual if isinstance(x, np.ndarray))
+    is_residual = issubclass(node.op, FusedOp) and node.op.residual
+    yield from (("residual" if is_residual else "output", x) for x in _arrays(node.output))
     yield from ((input_name(node.op, i), x) for i, x in enumerate(node.saved) if isinstance(x, np.ndarray))
     for key, value in node.attributes.items():
         yield from ((key, x) for x in _arrays(value))
-
-
-def _output_name(op: type[Op]) -> str:
-    """What the rules call the output, or the residual in its place: their second parameter."""
-    for rule in (op.vjp, *op.vjps):
-        names = [p.name for p in inspect.signature(rule).parameters.values()] if rule is not None else []
-        if len(names) > 1 and not names[1].startswith("_"):
-            return names[1]
-    return "z"
 
 
 def _arrays(value: Any) -> Iterator[Any]:

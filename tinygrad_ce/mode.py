@@ -47,7 +47,7 @@ class _Recording:
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         name = type(self).__name__
-        if not callable(function):
+        if not callable(function) or inspect.isclass(function):
             raise TypeError(f"{name}(): expected a function to decorate, found {function!r}; write @{name}()")
         if any(late(function) for late in _LATE):
             raise TypeError(
@@ -66,7 +66,7 @@ class _Recording:
 _LATE = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 
 
-class no_grad(_Recording):  # noqa: N801
+class no_grad(_Recording):
     """Compute without recording: results need no gradient and keep nothing for a backward pass.
 
     Works as `with no_grad():` and as the decorator `@no_grad()`; holds for the current thread; nests.
@@ -82,7 +82,7 @@ class no_grad(_Recording):  # noqa: N801
     recording = False
 
 
-class enable_grad(_Recording):  # noqa: N801
+class enable_grad(_Recording):
     """Record again inside a `no_grad()` block; a context manager and a decorator, like it.
 
     >>> import tinygrad_ce as tg

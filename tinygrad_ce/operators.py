@@ -23,7 +23,7 @@ _CONSTANT = frozenset({
 # Answered by NumPy itself on the arrays.
 _INSPECT = frozenset({
     np.shape, np.ndim, np.size, np.allclose, np.array_equal, np.array2string, np.array_repr, np.array_str,
-    np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.result_type, np.can_cast, np.copyto,
+    np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.result_type, np.can_cast,
     np.shares_memory, np.may_share_memory, np.iscomplexobj, np.isrealobj,
 })  # fmt: skip
 _CONSTANT_METHODS = frozenset({"any", "all", "argmax", "argmin", "argsort", "round"})
@@ -38,14 +38,14 @@ class Operators:
 
     def _apply(self, name: str, *inputs: Any) -> Self:
         for x in inputs:
-            if not (isinstance(x, Operators) or isinstance(x, _OPERANDS)):  # noqa: SIM101: the first is the common case
+            if not isinstance(x, _OPERANDS):
                 return NotImplemented  # type: ignore[no-any-return]
         result: Self = Operators.__apply_op__(registry[name], inputs)
         return result
 
     def _compare(self, ufunc: np.ufunc, *others: Any) -> Self:
         for x in others:
-            if not isinstance(x, (Operators, *_OPERANDS)):
+            if not isinstance(x, _OPERANDS):
                 return NotImplemented  # type: ignore[no-any-return]
         result: Self = _constant(ufunc, self, *others)
         return result
@@ -128,6 +128,14 @@ class Operators:
     def __or__(self, other: Any) -> Self:
         return self._compare(np.bitwise_or, other)
 
+    def __xor__(self, other: Any) -> Self:
+        return self._compare(np.bitwise_xor, other)
+
+    def __floordiv__(self, other: Any) -> Self:
+        return self._compare(np.floor_divide, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
     __hash__ = object.__hash__
 
     def __getitem__(self, index: Any) -> Self:
@@ -150,15 +158,19 @@ class Operators:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method != "__call__":
             raise _unsupported(f"np.{ufunc.__name__}.{method}")
+        if set(kwargs) == {"out"} and not any(_is_tracked(x) for x in (*inputs, *kwargs["out"])):
+            return ufunc(*plain(inputs), out=plain(kwargs["out"]))  # array -= tensor: outside any graph
         if kwargs:
-            raise _unsupported(f"np.{ufunc.__name__} with {', '.join(kwargs)}=")
+            raise _unsupported(f"np.{ufunc.__name__} with {'=, '.join(kwargs)}=")
         return _numpy_function(ufunc, inputs, kwargs)
 
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
+        if function is np.copyto and not isinstance(args[0], Operators):  # reading a tensor, not writing into one
+            return np.copyto(*plain(args), **plain(kwargs))
         return _numpy_function(function, args, kwargs)
 
 
-_OPERANDS = (np.ndarray, np.generic, int, float, list, tuple)
+_OPERANDS = (Operators, np.ndarray, np.generic, int, float, list, tuple)
 
 
 def _constant(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -180,7 +192,12 @@ def _numpy_function(function: Callable[..., Any], args: Sequence[Any], kwargs: M
         return _constant(function, *args, **kwargs)
     if function in _INSPECT:
         return function(*plain(args), **plain(kwargs))
-    raise _unsupported(f"np.{function.__name__}")
+    module = getattr(function, "__module__", None) or "numpy"
+    raise _unsupported(f"{module.replace('numpy', 'np', 1)}.{function.__name__}")
+
+
+def _is_tracked(x: Any) -> bool:
+    return isinstance(x, Operators) and getattr(x, "requires_grad", False)
 
 
 def _unsupported(what: str) -> TypeError:

@@ -27,6 +27,7 @@ array([ 3., 12.], dtype=float32)
 from __future__ import annotations
 
 import inspect
+import keyword
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -85,7 +86,10 @@ class Op:
     _plans: ClassVar[dict[tuple[int, int], tuple[tuple[int, ...], bool, tuple[bool, ...]]]]
 
     def __new__(cls, *inputs: Any, **attributes: Any) -> Any:
-        attributes = {**cls.defaults, **attributes}
+        if _ops.get(cls.name) is not cls:
+            raise TypeError(f"{cls.__name__} is not registered; write @register above the class")
+        cls._check_count(inputs)
+        attributes = cls._complete(attributes)
         for x in inputs:
             apply = getattr(x, "__apply_op__", None)
             if apply is not None:
@@ -95,21 +99,41 @@ class Op:
     @classmethod
     def bind(cls, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
         """Split a call's arguments into inputs and metadata: inputs come first, then metadata in declared order."""
+        given = dict(kwargs)
         count = len(args) if cls.variadic else len(cls.inputs)
+        inputs = list(args[:count])
+        inputs += [given.pop(name) for name in cls.inputs[len(args) : count] if name in given]
         positional = dict(zip(cls.attributes, args[count:], strict=False))
-        attributes = {**cls.defaults, **positional, **kwargs}
-        problem = ""
-        if not count - cls.optional <= len(args) <= count + len(cls.attributes):
-            problem = f"found {len(args)} positional arguments"
-        for key in kwargs:
-            if key not in cls.attributes or key in positional:
-                problem = f"{key!r} is {'given twice' if key in positional else 'unknown'}"
+        twice = [key for key in given if key in positional or (key in cls.inputs and not cls.variadic)]
+        if twice:
+            raise TypeError(f"{cls.name}{cls.signature()}: {twice[0]!r} is given twice")
+        cls._check_count([*inputs, *args[count + len(positional) :]], len(args))
+        return inputs, cls._complete({**positional, **given})
+
+    @classmethod
+    def _check_count(cls, inputs: Sequence[Any], found: int | None = None) -> None:
+        if not cls.variadic and not len(cls.inputs) - cls.optional <= len(inputs) <= len(cls.inputs):
+            found = len(inputs) if found is None else found
+            raise TypeError(f"{cls.name}{cls.signature()}: found {found} positional arguments")
+
+    @classmethod
+    def _complete(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The metadata with defaults filled in and Tensors replaced by their arrays."""
+        attributes = {**cls.defaults, **given}
+        for key, value in attributes.items():
+            if key not in cls.attributes:
+                raise TypeError(f"{cls.name}{cls.signature()}: {key!r} is unknown")
+            if hasattr(value, "__apply_op__"):
+                if value.requires_grad:
+                    raise TypeError(
+                        f"{cls.name}: {key!r} is metadata, through which no gradient flows; make it an input of the "
+                        f"op, or pass {key}.detach()"
+                    )
+                attributes[key] = value.data
         for key in cls.attributes:
             if key not in attributes:
-                problem = f"{key!r} is missing"
-        if problem:
-            raise TypeError(f"{cls.name}{cls.signature()}: {problem}")
-        return args[:count], attributes
+                raise TypeError(f"{cls.name}{cls.signature()}: {key!r} is missing")
+        return attributes
 
     @classmethod
     def signature(cls) -> inspect.Signature:
@@ -179,6 +203,9 @@ registry: Mapping[str, type[Op]] = MappingProxyType(_ops)
 by_numpy: Mapping[Callable[..., Any], type[Op]] = MappingProxyType(_by_numpy)
 """The op that stands for a NumPy function, so that `np.exp(tensor)` finds `exp`; read-only."""
 
+reserved: set[str] = set()
+"""Names that no op may have, because a Tensor has them."""
+
 _AnyOp = TypeVar("_AnyOp", bound=type[Op])
 
 
@@ -193,8 +220,10 @@ def register(op: _AnyOp) -> _AnyOp:
     if not (isinstance(op, type) and issubclass(op, Op)):
         raise TypeError(f"register: expected a subclass of Op, found {op!r}; write class MyOp(Op): ...")
     name = op.__dict__.get("name") or _snake_case(op.__name__)
-    if not name.isidentifier():
-        raise ValueError(f"register: the name {name!r} of {op.__name__} is not an identifier")
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise ValueError(f"register: the name {name!r} of {op.__name__} cannot be written as a function's name")
+    if name in reserved:
+        raise ValueError(f"register: the name {name!r} of {op.__name__} is an attribute of every Tensor; give another one")
     if name in _ops:
         raise ValueError(
             f"register: the name {name!r} is taken by {_ops[name].__module__}.{_ops[name].__qualname__}; "
@@ -204,22 +233,40 @@ def register(op: _AnyOp) -> _AnyOp:
         raise TypeError(f"register: {op.__name__} has no forward(x, ..., *, metadata)")
     if issubclass(op, FusedOp) and not callable(getattr(op, "decomposition", None)):
         raise TypeError(f"register: the fused op {op.__name__} has no decomposition(x, ..., *, metadata)")
+    if not isinstance(op.vjps, (tuple, list)) or (op.vjps and op.vjp is not None):
+        raise TypeError(f"register: {op.__name__} takes vjps = (rule, ...), one for each input, or one vjp for all inputs")
     op.inputs, op.optional, op.variadic, op.attributes, op.defaults = _signature(op)
-    if op.vjp is None and op.vjps and (op.variadic or len(op.vjps) != len(op.inputs)):
+    if op.vjps and (op.variadic or len(op.vjps) != len(op.inputs)):
         raise TypeError(
             f"register: {op.__name__} has {len(op.vjps)} vjps for the inputs ({', '.join(op.inputs)}); give one rule "
             "for each input, None where there is no derivative, or a single vjp for any number of inputs"
         )
-    for rule in (*op.vjps, op.vjp):
-        if rule is not None and not callable(rule):
-            raise TypeError(f"register: {op.__name__} has a vjp that is no function: {rule!r}")
+    least = len(op.inputs) - op.optional
+    for i, rule in enumerate(op.vjps):
+        _check_rule(op, rule, op.attributes, max(least, i + 1))
+    _check_rule(op, op.vjp, (*op.attributes, "needs"), least)
     op.name = name
     op._plans = {}
+    if "function" not in op.__dict__:  # not that of the op it is derived from
+        op.function = None
     _ops[name] = op
     ufunc = (op.forward,) if isinstance(op.forward, np.ufunc) else ()
     for numpy_function in (*ufunc, *op.numpy):
         _by_numpy.setdefault(numpy_function, op)
     return op
+
+
+def _check_rule(op: type[Op], rule: Rule | None, metadata: Sequence[str], least: int) -> None:
+    if rule is None:
+        return
+    if not callable(rule):
+        raise TypeError(f"register: {op.__name__} has a vjp that is no function: {rule!r}")
+    for count in range(least, len(op.inputs) + 1):
+        try:
+            inspect.signature(rule).bind(*[None] * (2 + count), **dict.fromkeys(metadata))
+        except TypeError as error:
+            expected = ", ".join(("g", "z", *op.inputs, *(["*", *metadata] if metadata else [])))
+            raise TypeError(f"register: a vjp of {op.__name__} is called as ({expected}): {error}") from None
 
 
 def _snake_case(name: str) -> str:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import itertools
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tinygrad_ce import engine
-from tinygrad_ce.arrays import check_differentiable, check_dtype, plain, summary, to_array
+from tinygrad_ce.arrays import HELD, check_differentiable, check_dtype, plain, summary, to_array
 from tinygrad_ce.engine import Constant, Node
 from tinygrad_ce.mode import enable_grad, mode
 from tinygrad_ce.operators import Operators
-from tinygrad_ce.registry import Op, registry
+from tinygrad_ce.registry import Op, reserved
 
 Array: TypeAlias = NDArray[Any]
 TensorLike: TypeAlias = "Tensor | Array | float | Sequence[Any]"
@@ -138,6 +138,8 @@ class Tensor(Operators):
             raise RuntimeError("requires_grad_(False): this tensor was computed by an op; use detach() to cut it off")
         if requires_grad:
             check_differentiable(self._data.dtype)
+            if not self._requires_grad:  # a leaf owns its memory
+                self._data = self._data.copy()
         self._requires_grad = bool(requires_grad)
         return self
 
@@ -161,9 +163,13 @@ class Tensor(Operators):
         """The same array as a constant: no gradient flows through the result."""
         return _wrap(self._data)
 
-    def astype(self, dtype: DTypeLike) -> Tensor:
-        """Converted to another dtype; the gradient comes back in this tensor's dtype."""
-        return apply(registry["astype"], (self,), {"dtype": check_dtype(np.dtype(dtype))})
+    def __copy__(self) -> Tensor:
+        """The same array at the same place in the graph."""
+        tensor = _rebuild(type(self), self._data, self._requires_grad, self._name, self._grad)
+        tensor.node = self.node
+        for key, value in getattr(self, "__dict__", {}).items():
+            setattr(tensor, key, value)
+        return tensor
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         return np.array(self._data, dtype=dtype, copy=copy)
@@ -173,6 +179,12 @@ class Tensor(Operators):
 
     def __int__(self) -> int:
         return int(self.item())
+
+    def __index__(self) -> int:
+        return self._data.__index__()
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
 
     def __bool__(self) -> bool:
         if self._data.size != 1:
@@ -213,6 +225,8 @@ class Tensor(Operators):
                 "writing into a tensor that requires a gradient is not recorded; build the result with where() or "
                 "concatenate(), or write into .data if the graph is not to know"
             )
+        if isinstance(value, Tensor) and value.requires_grad:
+            raise RuntimeError("the value requires a gradient, which writing would lose; write value.detach() if it may")
         self._data[plain(index)] = plain(value)
 
     # The backward pass
@@ -277,6 +291,8 @@ class Tensor(Operators):
         """
         if not self.requires_grad:
             raise RuntimeError("register_hook(): this tensor does not require a gradient, so none will ever arrive")
+        if not callable(hook):
+            raise TypeError(f"register_hook(): expected a function of the gradient, found {hook!r}")
 
         shape, dtype = self.shape, self.dtype  # not self: the graph must not keep its tensors alive
 
@@ -343,7 +359,7 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
                 source = x
             if source is not None:
                 needed |= bit
-        elif type(x) is np.ndarray or type(x) in _WEAK:
+        elif type(x) in _WEAK:
             arrays.append(x)
         else:
             arrays.append(to_array(x))
@@ -359,14 +375,26 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
         raise _explained(error, op, arrays) from None
     if type(data) is not np.ndarray:
         data = np.asarray(data)
+    if data.dtype not in HELD:
+        data = _held(op, data)
     result = _wrap(data)
     if record and data.dtype.kind == "f":
         needs, keep_output, keep_inputs = op._plans.get((needed, bit)) or op.plan(needed, bit)
         if len(needs) < len(sources):
             sources = [_constant(inputs[i], arrays[i]) if s is None else s for i, s in enumerate(sources)]
-        saved = [array if kept else s for array, s, kept in zip(arrays, sources, keep_inputs, strict=True)]
+        saved = [
+            array if kept else s if type(s) is Node else Constant(s.shape, s.dtype, None)
+            for array, s, kept in zip(arrays, sources, keep_inputs, strict=True)
+        ]
         result.node = Node(op, attributes, sources, needs, saved, output if keep_output else None, data, mode.scope)
     return result
+
+
+def _held(op: type[Op], data: Array) -> Array:
+    try:
+        return data.astype(check_dtype(data.dtype), copy=False)
+    except TypeError as error:
+        raise TypeError(f"{op.name}: forward returned {data!r}; {error}") from None
 
 
 def _constant(x: Any, array: Any) -> Constant:
@@ -390,6 +418,7 @@ def _wrap(data: Array) -> Tensor:
 _new = Tensor.__new__
 Operators.__apply_op__ = staticmethod(apply)
 Operators.__constant__ = staticmethod(_wrap)
+reserved.update(dir(Tensor))
 
 
 def as_tensor(x: TensorLike) -> Tensor:
@@ -441,8 +470,7 @@ def grad(
     >>> dx.item(), ddx.item()
     (27.0, 18.0)
     """
-    many_outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    many_inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    many_outputs, many_inputs = _sequence("outputs", outputs), _sequence("inputs", inputs)
     if grad_outputs is None or isinstance(outputs, Tensor):
         many_gradients: list[Any] = [grad_outputs] * len(many_outputs)
     else:
@@ -450,7 +478,7 @@ def grad(
     if len(many_gradients) != len(many_outputs):
         raise ValueError(f"grad: {len(many_outputs)} outputs, but {len(many_gradients)} grad_outputs")
     for i, x in enumerate(many_inputs):
-        if not isinstance(x, Tensor) or not x.requires_grad:
+        if not x.requires_grad:
             raise RuntimeError(f"grad: inputs[{i}] is {x!r}, which does not require a gradient")
     roots = [
         (_origin(z), _incoming("grad", z, g)) for z, g in zip(many_outputs, many_gradients, strict=True)
@@ -474,14 +502,22 @@ def grad(
     return gradients[0] if isinstance(inputs, Tensor) else tuple(gradients)
 
 
+def _sequence(name: str, tensors: Any) -> list[Tensor]:
+    if isinstance(tensors, Tensor):
+        return [tensors]
+    found = list(tensors) if isinstance(tensors, Iterable) and not isinstance(tensors, str) else [tensors]
+    for i, x in enumerate(found):
+        if not isinstance(x, Tensor):
+            raise RuntimeError(f"grad: {name}[{i}] is {x!r}, no Tensor, and does not require a gradient")
+    return found
+
+
 def _origin(x: Tensor) -> Any:
     return x if x.node is None else x.node
 
 
 def _incoming(caller: str, output: Tensor, gradient: TensorLike | None) -> Array | Tensor:
     """The gradient that flows into an output, checked."""
-    if not isinstance(output, Tensor):
-        raise TypeError(f"{caller}: expected a Tensor, found {type(output).__name__}")
     if not output.requires_grad:
         raise RuntimeError(
             f"{caller}: {output!r} does not require a gradient; make a leaf it depends on with requires_grad=True, and "
@@ -494,6 +530,8 @@ def _incoming(caller: str, output: Tensor, gradient: TensorLike | None) -> Array
                 "first, or pass a gradient of that shape"
             )
         return _ONES[output._data.dtype] if output._data.ndim == 0 else np.ones(output.shape, output.dtype)
+    if isinstance(gradient, bool):
+        raise TypeError(f"{caller}: gradient={gradient}; retain_graph and create_graph are keywords")
     array = to_array(gradient.data if isinstance(gradient, Tensor) else gradient, output.dtype)
     if array.shape != output.shape:
         raise ValueError(f"{caller}: the gradient has shape {array.shape}, expected the output's, {output.shape}")
@@ -515,10 +553,10 @@ def _run(
 
 
 def _lift(data: Any, source: Any) -> Any:
-    """A saved array as a Tensor that is linked to where it came from."""
+    """A saved array as a Tensor that is linked to where it came from; what is no array, or a constant, as it is."""
     if source is None:
         return _wrap(data)
-    if not source.requires_grad:
+    if not (source.requires_grad and isinstance(data, (np.ndarray, np.generic))):
         return data
     tensor = _wrap(np.asarray(data))
     tensor.node = source

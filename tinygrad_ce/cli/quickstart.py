@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,6 @@ from tinygrad_ce.cli.terminal import Table, UsageError, at_least, console, say, 
 from tinygrad_ce.compare import CHAINS, Comparison, compare_gradients, strict_json
 from tinygrad_ce.data import ArrayDataset, batches, digits
 from tinygrad_ce.mode import no_grad
-from tinygrad_ce.tensor import Tensor
 from tinygrad_ce.viz import Picture, RenderError, draw
 
 SIZES = [64, 32, 10]
@@ -286,12 +285,12 @@ def _write(
 ) -> None:
     from safetensors.numpy import save
 
-    unfused = list(CHAINS)[-1]
-    for stem, chain in (("graph", "fused"), ("graph-unfused", unfused)):
-        loss: Tensor = CHAINS[chain](model(x), y, 1, "mean")
+    pictures = {}
+    for name, chain in (("graph", "fused"), ("graph-unfused", list(CHAINS)[-1])):
+        loss = CHAINS[chain](model(x), y, 1, "mean")
         loss.name = "loss"
-        what = f"the network with the loss {'fused' if chain == 'fused' else 'in small steps'}"
-        _draw(draw(loss, model=model, inputs={"x": x, "y": y}, gradients=True), folder / stem, what)
+        pictures[folder / name] = draw(loss, model=model, inputs={"x": x, "y": y}, gradients=True)
+    _draw(pictures)
     _plot(curve, folder / "loss.png")
     (folder / "weights.safetensors").write_bytes(save(model.state_dict()))
     _wrote(folder / "weights.safetensors", "the trained weights")
@@ -300,16 +299,21 @@ def _write(
     _wrote(folder / "report.json", "every number of this run")
 
 
-def _draw(picture: Picture, stem: Path, what: str) -> None:
+def _draw(pictures: Mapping[Path, Picture]) -> None:
+    """SVG and PNG; where nothing can draw them, their source and their text form."""
     try:
-        for suffix in (".svg", ".png"):
-            picture.save(stem.with_suffix(suffix))
-            _wrote(stem.with_suffix(suffix), what)
+        _save(pictures, ".svg", ".png")
     except RenderError as error:
-        for suffix in (".dot", ".txt"):
-            picture.save(stem.with_suffix(suffix))
-            _wrote(stem.with_suffix(suffix), what)
-        say(f"   {stem.name}.svg left out: {error}")
+        say(f"   SVG and PNG left out: {error}")
+        _save(pictures, ".dot", ".txt")
+
+
+def _save(pictures: Mapping[Path, Picture], *suffixes: str) -> None:
+    for path, picture in pictures.items():
+        for suffix in suffixes:
+            picture.save(path.with_suffix(suffix))
+            how = "in small steps" if path.stem.endswith("unfused") else "fused"
+            _wrote(path.with_suffix(suffix), f"the network with the loss {how}")
 
 
 def _plot(curve: Curve, path: Path) -> None:
@@ -333,4 +337,4 @@ def _plot(curve: Curve, path: Path) -> None:
 
 
 def _wrote(path: Path, what: str) -> None:
-    say(f"   {path!s:<40} {what}")
+    say(f"   {path!s:<{len(str(path.parent)) + 20}} {what}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tinygrad_ce.functional._public import implements
+from tinygrad_ce.functional.reduction import check_one_axis
 from tinygrad_ce.ops import softmax as ops
-from tinygrad_ce.tensor import Tensor, TensorLike, apply
+from tinygrad_ce.tensor import Tensor, TensorLike, apply, as_tensor
 
 
 @implements(ops.Softmax)
@@ -22,7 +23,8 @@ def softmax(x: TensorLike, axis: int = -1) -> Tensor:
     >>> F.softmax([2.0, 1.0, 0.1])
     Tensor([0.659 , 0.2424, 0.0986], shape=(3,), dtype=float32)
     """
-    return apply(ops.Softmax, (x,), {"axis": axis})
+    x = as_tensor(x)
+    return apply(ops.Softmax, (x,), {"axis": check_one_axis("softmax", axis, x.ndim)})
 
 
 @implements(ops.LogSoftmax)
@@ -41,4 +43,5 @@ def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
     >>> F.log_softmax([0.0, 20.0])
     Tensor([-2.0000e+01, -2.0612e-09], shape=(2,), dtype=float32)
     """
-    return apply(ops.LogSoftmax, (x,), {"axis": axis})
+    x = as_tensor(x)
+    return apply(ops.LogSoftmax, (x,), {"axis": check_one_axis("log_softmax", axis, x.ndim)})

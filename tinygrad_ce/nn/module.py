@@ -49,7 +49,7 @@ class Module:
 
     training: bool = True
 
-    def forward(self, *inputs: Any, **options: Any) -> Any:
+    def forward(self, *inputs: Any, **options: Any) -> Any:  # noqa: ARG002
         """What the module computes; a subclass defines it."""
         raise TypeError(f"{type(self).__name__} defines no forward(self, x, ...)")
 

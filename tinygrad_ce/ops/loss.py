@@ -118,7 +118,7 @@ class SoftmaxCrossEntropy(FusedOp):
 
     @staticmethod
     def restore(kept: tuple[Array, Array], _z: Any, *, targets: Array, axis: int, reduction: str) -> Sequence[Array]:
-        """The logits up to a shift of each row, which softmax does not see: log p, where dz = p / N and l_y = -log p."""
+        """The logits up to a shift of each row, which softmax does not see: log p, of dz = p / N and l = -log p_y."""
         dz, losses = kept
         p = dz * targets.size if reduction == "mean" else dz
         hot = one_hot(targets, axis, dz.shape)
@@ -264,7 +264,9 @@ class KLDivLoss(Op):
 
     @staticmethod
     def _scale(g: Any, p: Any, reduction: str) -> Any:
-        return _scaled(g, "mean", len(p) if p.ndim else 1) if reduction == "batchmean" else _scaled(g, reduction, p.size)
+        if reduction == "batchmean":
+            return _scaled(g, "mean", len(p) if p.ndim else 1)
+        return _scaled(g, reduction, p.size)
 
     vjps = (
         lambda g, _z, _log_q, p, *, reduction: -p * KLDivLoss._scale(g, p, reduction),

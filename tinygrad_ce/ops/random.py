@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_ce.registry import Op, register
@@ -26,8 +25,8 @@ class Dropout(Op):
     formula = "z = x * keep / (1 - p)"
     vjp_formula = "dx = g * keep / (1 - p)"
     latex = r"z = \frac{k \odot x}{1 - p}"
-    vjps = (lambda g, _z, _x, *, keep, p: np.where(keep, g * _scale(p), 0),)
+    vjps = (lambda g, _z, _x, *, keep, p: g * keep * _scale(p),)
 
     @staticmethod
-    def forward(x: Array, *, keep: Array, p: float) -> Array:
-        return np.where(keep, x * _scale(p), 0)
+    def forward(x: Array, *, keep: Array, p: float) -> Any:
+        return x * keep * _scale(p)

@@ -122,9 +122,7 @@ def _where_samples(generator: np.random.Generator) -> list[Sample]:
         ((3,), (3,), (3,)), ((), (), ()), ((2, 3), (2, 3), ()), ((3,), (2, 1), (1, 3)), ((2, 1), (3,), (3,)),
         ((1,), (2, 3), (2, 3)), ((4, 1, 1), (2, 1), (3,)), ((0,), (0,), (1,)), ((2, 0), (), ()),
     ]  # fmt: skip
-    return [
-        Sample((generator.random(c) < 0.5, uniform(generator, x), uniform(generator, y))) for c, x, y in shapes
-    ]
+    return [Sample((generator.random(c) < 0.5, uniform(generator, x), uniform(generator, y))) for c, x, y in shapes]
 
 
 def _astype_samples(generator: np.random.Generator) -> list[Sample]:
@@ -200,7 +198,7 @@ ELEMENTWISE = (
            edges(*SPECIAL, -0.5, 0.75, a_min=-0.5, a_max=0.75), (_not_real(0.0, 1.0),), ulps=0.0),
     OpInfo("where", exact.elementwise(lambda c, x, y: x if c else y), _where_samples,
            lambda: [Sample((np.array([True, False]), np.array([NOT, NOT]), np.array([1.0, INF])))],
-           (ErrorCase((np.array([True, False]), np.ones(3), 0.0), ValueError, r"^where of \(2,\), \(3,\), .*broadcast"),),
+           (ErrorCase(([True, False], np.ones(3), 0.0), ValueError, r"^where of \(2,\), \(3,\), .*broadcast"),),
            ulps=0.0, dtypes=NUMBERS, method=False),
     OpInfo("astype", exact.elementwise(_converted), _astype_samples, _astype_edges,
            (ErrorCase((np.ones(2), "complex64"), TypeError, "complex64"),), ulps=0.5),

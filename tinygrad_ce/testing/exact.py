@@ -120,7 +120,7 @@ def along_axis(function: Callable[..., list[Decimal]]) -> Callable[..., Array]:
 def expm1(x: Decimal) -> Decimal:
     if not x.is_finite() or abs(x) > Decimal("0.01"):
         return x.exp() - 1
-    return series(x, lambda term, n: term * x / (n + 1), start=x)
+    return series(lambda term, n: term * x / (n + 1), start=x)
 
 
 def log1p(x: Decimal) -> Decimal:
@@ -138,14 +138,14 @@ def sin(x: Decimal) -> Decimal:
     if not x.is_finite():
         return NAN
     r = reduced(x)
-    return series(r, lambda term, n: -term * r * r / ((2 * n) * (2 * n + 1)), start=r)
+    return series(lambda term, n: -term * r * r / ((2 * n) * (2 * n + 1)), start=r)
 
 
 def cos(x: Decimal) -> Decimal:
     if not x.is_finite():
         return NAN
     r = reduced(x)
-    return series(r, lambda term, n: -term * r * r / ((2 * n - 1) * (2 * n)), start=ONE)
+    return series(lambda term, n: -term * r * r / ((2 * n - 1) * (2 * n)), start=ONE)
 
 
 def reduced(x: Decimal) -> Decimal:
@@ -153,7 +153,7 @@ def reduced(x: Decimal) -> Decimal:
     return x - (x / (2 * PI)).to_integral_value() * 2 * PI
 
 
-def series(x: Decimal, following: Callable[[Decimal, int], Decimal], start: Decimal) -> Decimal:
+def series(following: Callable[[Decimal, int], Decimal], start: Decimal) -> Decimal:
     """start + following(start, 1) + ... until terms no longer count."""
     total = term = start
     n = 1
@@ -232,7 +232,7 @@ def total(values: Iterable[Decimal]) -> Decimal:
 def ulps(actual: Any, exact: Array, size: Array | None = None) -> NDArray[np.float64]:
     """How far each element of a floating-point array is from the exact value, in units of its last place.
 
-    exact   Decimals, or numbers that are exact
+    exact   Decimals
     size    Decimals: measure in units of the last place of these instead, where they are larger
 
     nan agrees with nan alone; an infinity with an infinity and with what overflows the dtype. Where the shapes
@@ -244,9 +244,9 @@ def ulps(actual: Any, exact: Array, size: Array | None = None) -> NDArray[np.flo
     result = np.zeros(actual.shape)
     with localcontext(CONTEXT):
         for index in np.ndindex(actual.shape):
-            wanted = exact[index] if isinstance(exact[index], Decimal) else Decimal(exact[index])
-            scale = wanted if size is None or not abs(size[index]) > abs(wanted) else size[index]
-            result[index] = _ulps(actual[index], wanted, scale)
+            wanted: Any = exact[index]
+            scale: Any = wanted if size is None else size[index]
+            result[index] = _ulps(actual[index], wanted, scale if abs(scale) > abs(wanted) else wanted)
     return result
 
 

@@ -16,6 +16,7 @@ from tinygrad_ce.tensor import Tensor, grad
 Floats = NDArray[np.float64]
 
 _ROUND_OFF = 16.0  # units in the last place by which an output of the function may be off
+_UNCHANGED = 2.0  # units that a difference may have lost where an output is the same at both ends
 
 
 class GradientError(AssertionError):
@@ -36,9 +37,10 @@ def gradcheck(
         a = d(sum g * f(x)) / dx_i        n = sum g * (f(x + h e_i) - f(x - h e_i)) / (2 h)
         passes if  |a - n| <= rtol * max(|a|, |n|) + floor + atol
 
-    with a random, non-uniform upstream gradient g and h = eps * max(1, |x_i|). The floor is what rounding f costs the
-    quotient, 16 * 2.2e-16 * |g * f| / (2 h), |.| over all outputs: a gradient that is lost, however small, fails as soon as a difference can see it.
-    Costs two evaluations of the function for each element of the inputs.
+    with a random, non-uniform upstream gradient g and h = eps * max(1, |x_i|). The floor is what rounding the outputs
+    costs the quotient, 16 * 2.2e-16 * norm(g * f) / (2 h), an eighth of that for outputs that do not move with x_i: a
+    gradient that is lost, however small, fails as soon as a difference can see it at all. Costs two evaluations of the
+    function for each element of the inputs.
 
     function    takes Tensors and returns a Tensor or a tuple of them
     inputs      a sequence of arrays or Tensors (one alone is one input). Floating-point inputs are checked, as float64
@@ -116,7 +118,7 @@ def compare(
             n, floor = _differences(title, function, inputs, i, upstream, eps)
             difference = np.abs(a - n)
             allowed = rtol * np.maximum(np.abs(a), np.abs(n)) + floor + atol
-            wrong = ~(difference <= allowed)  # a nan is wrong too
+            wrong = ~(difference <= allowed) | ~np.isfinite(difference)
             if wrong.any():
                 raise GradientError(_message(title, labels[i], a, n, difference, allowed, wrong, seed, eps))
 
@@ -146,7 +148,9 @@ def compare_second(
     compare(title, gradient, [*inputs, *upstream], labels, eps, rtol, atol, seed)
 
 
-def pull(outputs: Sequence[Tensor], inputs: Sequence[Tensor], upstream: Sequence[Any], create_graph: bool) -> list[Tensor]:
+def pull(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], upstream: Sequence[Any], create_graph: bool
+) -> list[Tensor]:
     """Gradients of the outputs, zeros for an input on which no output depends."""
     pairs = [(z, g) for z, g in zip(outputs, upstream, strict=True) if z.requires_grad]
     zs, gs = [z for z, _ in pairs], [g for _, g in pairs]
@@ -158,7 +162,8 @@ def random_upstream(seed: int, values: Sequence[NDArray[Any]]) -> list[NDArray[A
     """For each value a gradient of either sign, between 0.5 and 1.5 in size, no two elements alike."""
     generator = np.random.default_rng(seed)
     return [
-        np.asarray(generator.uniform(0.5, 1.5, z.shape) * generator.choice([-1.0, 1.0], z.shape), z.dtype) for z in values
+        np.asarray(generator.uniform(0.5, 1.5, z.shape) * generator.choice([-1.0, 1.0], z.shape), z.dtype)
+        for z in values
     ]
 
 
@@ -220,10 +225,14 @@ def _float_tensors(title: str, result: Any) -> list[Tensor]:
     results = result if isinstance(result, (tuple, list)) else [result]
     for z in results:
         if not isinstance(z, Tensor):
-            raise TypeError(f"{title}: expected the function to return a Tensor or a tuple of Tensors, found {type(z).__name__}")
+            raise TypeError(
+                f"{title}: expected the function to return a Tensor or a tuple of Tensors, found {type(z).__name__}"
+            )
     found = [z for z in results if z.dtype.kind == "f"]
     if not found:
-        raise TypeError(f"{title}: the function returned no floating-point Tensor, so there is nothing to differentiate")
+        raise TypeError(
+            f"{title}: the function returned no floating-point Tensor, so there is nothing to differentiate"
+        )
     return found
 
 
@@ -255,7 +264,8 @@ def _differences(
                 # Subtracting before multiplying by g: outputs that do not depend on this element add exactly nothing.
                 change += float(np.sum(g * (upper.astype(np.float64) - lower)))
             size = np.abs(g) * np.maximum(np.abs(upper), np.abs(lower))
-            noise += float(np.sum((_ROUND_OFF * np.finfo(upper.dtype).eps * size) ** 2))
+            units = np.where(upper == lower, _UNCHANGED, _ROUND_OFF)
+            noise += float(np.sum((units * np.finfo(upper.dtype).eps * size) ** 2))
         width = points[0] - points[1]
         quotient[index], floor[index] = change / width, np.sqrt(noise) / width
     return quotient, floor
@@ -271,14 +281,14 @@ def _message(
     title: str, label: str, a: Floats, n: Floats, difference: Floats, allowed: Floats, wrong: NDArray[Any], seed: int,
     eps: float,
 ) -> str:  # fmt: skip
-    excess = np.where(wrong, np.where(np.isfinite(difference), difference / allowed, np.inf), 0.0)
+    with np.errstate(all="ignore"):
+        excess = np.where(wrong, np.where(np.isfinite(difference), difference / allowed, np.inf), 0.0)
     index = tuple(int(i) for i in np.unravel_index(np.argmax(excess), a.shape))
-    larger = max(abs(a[index]), abs(n[index]))
-    relative = float(difference[index] / larger) if larger else 0.0
+    with np.errstate(all="ignore"):
+        relative, limit = np.array([difference[index], allowed[index]]) / max(abs(a[index]), abs(n[index]))
     element = f"element {list(index)} of shape {a.shape}" if index else "its value"
     return (
         f"{title}: the gradient of {label} is wrong at {int(wrong.sum())} of {a.size} elements.\n"
         f"Worst is {element}: the rules give {float(a[index])!r}, central differences {float(n[index])!r}, "
-        f"relative difference {relative:.2e}, allowed {float(allowed[index] / larger) if larger else 0.0:.2e} "
-        f"(seed={seed}, eps={eps:g})"
+        f"relative difference {relative:.2e}, allowed {limit:.2e} (seed={seed}, eps={eps:g})"
     )

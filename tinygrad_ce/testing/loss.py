@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from itertools import product
-from typing import Any
 
 import numpy as np
 

@@ -92,7 +92,7 @@ def _logsumexp(values: list[Decimal]) -> Decimal:
 def _cumsum(x: Array, *, axis: int | None = None) -> Array:
     if axis is None:
         array = exact.decimals(x)
-        x, axis = exact.build((array.size,), lambda i: array.flat[i]), 0
+        x, axis = array.reshape(-1), 0
     return exact.along_axis(lambda line: [exact.total(line[: i + 1]) for i in range(len(line))])(x, axis=axis)
 
 

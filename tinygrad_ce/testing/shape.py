@@ -215,10 +215,10 @@ _INDICES: tuple[tuple[Index, Any], ...] = (
     ((5,), 2), ((5,), -1), ((5,), slice(1, None, 2)), ((5,), slice(None, None, -1)), ((5,), np.array([0, 4, 4, -1])),
     ((5,), [1, 1, 3]), ((5,), np.array([True, False, True, False, True])), ((5,), slice(3, 1)),
     ((2, 3), ()), ((2, 3), (1, slice(None))), ((2, 3), (Ellipsis, 0)), ((2, 3), (None, slice(None), None, 2)),
-    ((2, 3), _MASK), ((2, 3), (np.array([0, 1, 1]), np.array([2, 0, 2]))), ((2, 3), (slice(None), np.array([[0, 0], [2, 1]]))),
+    ((2, 3), _MASK), ((2, 3), (_MASK[:, 0], slice(1, 3))), ((2, 3), (np.array([0, 1, 1]), np.array([2, 0, 2]))),
+    ((2, 3), (slice(None), np.array([[0, 0], [2, 1]]))), ((2, 3, 2), (1, _MASK.T)),
     ((2, 3, 2), (np.array([1, 0]), slice(None), np.array([0, 0]))), ((2, 3, 2), (slice(None), np.array([1, 1]), 0)),
-    ((2, 3, 2), (Ellipsis, np.array([], int))), ((2, 3, 2), (1, _MASK.T)), ((2, 3), (_MASK[:, 0], slice(1, 3))), ((), ()),
-    ((), (None,)), ((0, 2), slice(None)),
+    ((2, 3, 2), (Ellipsis, np.array([], int))), ((), ()), ((), (None,)), ((0, 2), slice(None)),
 )  # fmt: skip
 
 
@@ -235,7 +235,7 @@ def _scatter_samples(generator: np.random.Generator) -> list[Sample]:
 
 def _take_samples(generator: np.random.Generator) -> list[Sample]:
     cases = (((5,), (3,), 0), ((2, 3), (2, 4), 1), ((2, 3), (1, 3), 0), ((2, 3), (2, 1), -1), ((2, 3, 2), (2, 2, 2), 1),
-             ((2, 3), (4,), None), ((2, 3), (1, 2), 1), ((2, 3), (2, 0), 1))  # fmt: skip
+             ((2, 3), (4,), None), ((2, 3), (1, 2), 1), ((2, 3), (2, 0), 1), ((0, 2), (0, 1), 1))  # fmt: skip
     found = []
     for shape, picked, axis in cases:
         length = math.prod(shape) if axis is None else shape[axis]
@@ -258,16 +258,15 @@ def _in_order(function: Callable[..., Any], inputs: Sequence[Any], attributes: A
     return function(*inputs, *attributes.values())
 
 
-def _moved(
-    name: str, reference: Callable[..., Array], samples: Samples, *errors: ErrorCase, **options: Any
-) -> OpInfo:
+def _moved(name: str, reference: Callable[..., Array], samples: Samples, *errors: ErrorCase, **options: Any) -> OpInfo:
     """The entry of an op that moves numbers and changes none."""
     return OpInfo(name, reference, samples, errors=errors, **{"ulps": 0.0, "dtypes": NUMBERS, **options})
 
 
 ENTRIES = (
     _moved("reshape", _reshape,
-           _of(((), {"shape": (1, 1)}), ((6,), {"shape": (2, 3)}), ((2, 3), {"shape": (3, -1)}), ((2, 3), {"shape": (-1,)}),
+           _of(((), {"shape": (1, 1)}), ((6,), {"shape": (2, 3)}), ((2, 3), {"shape": (3, -1)}),
+               ((2, 3), {"shape": (-1,)}),
                ((2, 1, 3), {"shape": (3, 2)}), ((1,), {"shape": ()}), ((0, 3), {"shape": (3, 0, 2)})),
            ErrorCase((_X, (4, 2)), ValueError, r"^reshape of \(2, 3\): cannot reshape"),
            ErrorCase((_X, 1.5), TypeError, "^reshape: shape: expected ints"),
@@ -278,20 +277,25 @@ ENTRIES = (
            ErrorCase((_X, (0, 0)), ValueError, r"^transpose: axis=\(0, 0\) names an axis twice"),
            ErrorCase((_X, (0,)), ValueError, r"^transpose: axes=\(0,\) for "), call=_in_order),
     _moved("swapaxes", _swapaxes,
-           _of(((2, 3), {"axis1": 0, "axis2": 1}), ((2, 3, 4), {"axis1": -1, "axis2": 0}), ((3,), {"axis1": 0, "axis2": 0}),
+           _of(((2, 3), {"axis1": 0, "axis2": 1}), ((2, 3, 4), {"axis1": -1, "axis2": 0}),
+               ((3,), {"axis1": 0, "axis2": 0}),
                ((2, 1, 0), {"axis1": 1, "axis2": 2})),
            ErrorCase((_X, 0, 2), AxisError, "^swapaxes: axis 2 is out of range")),
     _moved("squeeze", _squeeze,
-           _of(((1,), {"axis": None}), ((2, 1, 3, 1), {"axis": None}), ((2, 1, 3, 1), {"axis": 1}), ((1, 2, 1), {"axis": (0, -1)}),
+           _of(((1,), {"axis": None}), ((2, 1, 3, 1), {"axis": None}), ((2, 1, 3, 1), {"axis": 1}),
+               ((1, 2, 1), {"axis": (0, -1)}),
                ((2, 3), {"axis": None}), ((), {"axis": None}), ((1, 0), {"axis": 0})),
            ErrorCase((_X, 0), ValueError, "^squeeze of .*not equal to one"),
            ErrorCase((_X, 2), AxisError, "^squeeze: axis 2 is out of range")),
     _moved("expand_dims", _expand_dims,
-           _of(((), {"axis": 0}), ((3,), {"axis": 1}), ((2, 3), {"axis": -1}), ((2, 3), {"axis": (0, 2)}), ((0,), {"axis": 0})),
+           _of(((), {"axis": 0}), ((3,), {"axis": 1}), ((2, 3), {"axis": -1}), ((2, 3), {"axis": (0, 2)}),
+               ((0,), {"axis": 0})),
            ErrorCase((_X, 3), AxisError, "^expand_dims: axis 3 is out of range")),
     _moved("broadcast_to", _broadcast_to,
-           _of(((), {"shape": (2, 3)}), ((3,), {"shape": (2, 3)}), ((2, 1), {"shape": (2, 3)}), ((2, 1, 3), {"shape": (4, 2, 2, 3)}),
-               ((1,), {"shape": (0,)}), ((2, 3), {"shape": (2, 3)}), ((1, 1), {"shape": (1, 1)})),
+           _of(((), {"shape": (2, 3)}), ((3,), {"shape": (2, 3)}), ((2, 1), {"shape": (2, 3)}),
+               ((2, 1, 3), {"shape": (4, 2, 2, 3)}),
+               ((1,), {"shape": (0,)}), ((0,), {"shape": (2, 0)}), ((2, 3), {"shape": (2, 3)}),
+               ((1, 1), {"shape": (1, 1)})),
            ErrorCase((_X, (3, 2)), ValueError, "^broadcast_to of .*broadcast")),
     _moved("getitem", _getitem, _getitem_samples,
            ErrorCase((_X, 2), IndexError, "^getitem of .*out of bounds"),
@@ -310,18 +314,22 @@ ENTRIES = (
                    (((2, 3), (4,), ()), None), (((2, 3),), 0), (((0, 2), (3, 2)), 0)),
            ErrorCase(([_X, np.ones((2, 2))],), ValueError, r"^concatenate of \(2, 3\), \(2, 2\)"),
            ErrorCase(([_X], 2), AxisError, "^concatenate: axis 2"),
-           ErrorCase(([],), ValueError, "^concatenate"), ErrorCase((1.0,), TypeError, "^concatenate: expected a sequence"),
+           ErrorCase(([],), ValueError, "^concatenate"),
+           ErrorCase((1.0,), TypeError, "^concatenate: expected a sequence"),
            call=_in_a_list, method=False),
     _moved("stack", _stack,
-           _joined((((3,), (3,)), 0), (((2, 3), (2, 3), (2, 3)), 1), (((2, 3), (2, 3)), -1), (((), ()), 0), (((2, 3),), 2),
+           _joined((((3,), (3,)), 0), (((2, 3), (2, 3), (2, 3)), 1), (((2, 3), (2, 3)), -1), (((), ()), 0),
+                   (((2, 3),), 2),
                    (((0, 2), (0, 2)), 1)),
            ErrorCase(([_X, np.ones((2, 2))],), ValueError, r"^stack of \(2, 3\), \(2, 2\)"),
            ErrorCase(([_X], 3), AxisError, "^stack: axis 3"),
            ErrorCase(([],), ValueError, "^stack"), ErrorCase((1.0,), TypeError, "^stack: expected a sequence"),
            call=_in_a_list, method=False),
     _moved("pad", _pad,
-           _of(((3,), {"pad_width": ((1, 2),)}), ((2, 3), {"pad_width": 1, "constant_values": 0.5}), ((2, 3), {"pad_width": (0, 2)}),
-               ((2, 3), {"pad_width": ((1, 0), (2, 1)), "constant_values": ((1, 2), (3, 4))}), ((2, 3), {"pad_width": 0}),
+           _of(((3,), {"pad_width": ((1, 2),)}), ((2, 3), {"pad_width": 1, "constant_values": 0.5}),
+               ((2, 3), {"pad_width": (0, 2)}),
+               ((2, 3), {"pad_width": ((1, 0), (2, 1)), "constant_values": ((1, 2), (3, 4))}),
+               ((2, 3), {"pad_width": 0}),
                ((0, 2), {"pad_width": ((1, 1), (0, 0))})),
            ErrorCase((_X, -1), ValueError, "^pad: pad_width=-1 has negative widths"),
            ErrorCase((_X, 0.5), TypeError, "^pad: pad_width=0.5; expected integers"),

@@ -42,9 +42,10 @@ def row(content: str) -> str:
     return f'<tr><td align="left">{content}</td></tr>'
 
 
-def edges(left: str, right: str) -> str:
+def edges(left: str, right: str, valign: str = "middle") -> str:
     """A row with something at both edges, of a width of its own: it does not line up with other rows."""
-    return row(table(f'<tr><td align="left">{left}</td><td align="right">{right}</td></tr>', cellpadding=0))
+    cells = f'<td align="left">{left}</td><td align="right" valign="{valign}">{right}</td>'
+    return row(table(f"<tr>{cells}</tr>", cellpadding=0))
 
 
 def chip(gradient: Gradient) -> str:
@@ -80,13 +81,13 @@ def _pills(cells: Sequence[str], width: int, height: int, spacing: int) -> str:
 def card(node: GraphNode, show: Collection[str]) -> str:
     """One op with the tensor it makes, or one leaf."""
     shape = font(f"  {words.tensor_type(node)}", 10, colors.SECONDARY, MONO) if "shape" in show else ""
-    rows = [edges(_name(node), shape), *_details(node, show)]
+    rows = [edges(_name(node), shape, "top"), *_details(node, show)]
     if node.fused:
         rows += [row(line) for line in (*_formula("value", node.formula), *_formula("vjp", node.vjp_formula))]
     frame = _frame(node.kind)
     if not node.fused:
-        return table(*rows, **frame, border=1, cellspacing=1)
-    return table(row(table(*rows, **frame, border=2, cellspacing=1)), **frame, border=1, cellspacing=1, cellpadding=1)
+        return table(*rows, **frame, border=1, cellspacing=2)
+    return table(row(table(*rows, **frame, border=2, cellspacing=2)), **frame, border=1, cellspacing=1, cellpadding=1)
 
 
 def _frame(kind: str) -> dict[str, str]:

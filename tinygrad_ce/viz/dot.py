@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections import Counter
 from collections.abc import Collection
 from typing import Any, Literal
@@ -74,7 +75,7 @@ def _add_modules(graphviz: Any, panel: Any, graph: Graph, show: Collection[str])
                         style="rounded,filled", margin="9", fillcolor=colors.MODULE,
                         color=colors.MODULE_BORDER,
                     )  # fmt: skip
-        boxes[path].node(node.id, **_node_attributes(graphviz, node, show))
+        boxes[path].node(node.id, **_node_attributes(node, show))
     # innermost first: a box is copied into the one around it
     for path in sorted(boxes, key=len, reverse=True):
         if path:
@@ -82,13 +83,14 @@ def _add_modules(graphviz: Any, panel: Any, graph: Graph, show: Collection[str])
             boxes[outer].subgraph(boxes[path])
 
 
-def _node_attributes(graphviz: Any, node: GraphNode, show: Collection[str]) -> dict[str, str]:
-    lines = (line.replace("\\", "\\\\") for line in card.tooltip(node))
+def _node_attributes(node: GraphNode, show: Collection[str]) -> dict[str, str]:
+    # quoted text has HTML's entities in it, and Graphviz's escapes, which are read twice
+    lines = (html.escape(line, quote=False).replace("\\", r"\\\\") for line in card.tooltip(node))
     return {
         "id": node.id,
         "class": "op fused" if node.fused else node.kind,
         "label": _html(card.card(node, show)),
-        "tooltip": graphviz.nohtml("\\n".join(lines)),
+        "tooltip": "\\n".join(lines),
     }
 
 

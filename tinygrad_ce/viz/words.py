@@ -9,9 +9,8 @@ from tinygrad_ce.graph import Gradient, Graph, GraphNode
 
 def ascii_text(text: str, limit: int = 40) -> str:
     """Printable ASCII: everything else escaped as in Python, the middle of a long text left out."""
-    if len(text) > limit:
-        text = f"{text[: limit * 2 // 3]}...{text[-(limit // 3 - 3) :]}"
-    return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in text)
+    text = "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= limit else f"{text[: limit * 2 // 3]}...{text[-(limit // 3 - 3) :]}"
 
 
 def tensor_type(node: GraphNode) -> str:

@@ -1,0 +1,459 @@
+"""Pictures: the DOT source, what is drawn from it by whichever program there is, and the text form."""
+
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygrad_ce as tg
+from tinygrad_ce import functional as F
+from tinygrad_ce import nn
+from tinygrad_ce.graph import Gradient, capture
+from tinygrad_ce.viz import RenderError, colors, draw, picture, render, words
+from tinygrad_ce.viz.card import chip
+from tinygrad_ce.viz.text import to_text
+
+LABELS = np.array([0, 2, 1, 1, 0])
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = [
+    "<b>bold</b> & \"quoted\" 'single'",
+    "two\nlines\tand a tab\r",
+    r"\N \G \l \n C:\new",
+    "größe 数学 \U0001f600 \x00\x07\x1b[31m \ud800 ]]>",
+    "x" * 10_000,
+    "<table><tr>",
+    "<>",
+    "-->",
+    "&#10;&amp;",
+]
+
+DOT, PURE = shutil.which("dot"), shutil.which("graphviz-pure") or render._installed()
+PROGRAMS = [
+    pytest.param(path, id=name, marks=pytest.mark.skipif(path is None, reason=f"no {name} here"))
+    for name, path in (("dot", DOT), ("graphviz-pure", PURE))
+]
+needs_program = pytest.mark.skipif(not (DOT or PURE), reason="nothing to draw with here")
+
+
+@pytest.fixture(params=PROGRAMS)
+def program(request, monkeypatch):
+    monkeypatch.setenv(render.VARIABLE, request.param)
+    return request.param
+
+
+@pytest.fixture
+def no_program(monkeypatch):
+    monkeypatch.delenv(render.VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(render, "_installed", lambda: None)
+
+
+def batch():
+    return np.linspace(-1, 1, 20, dtype=np.float32).reshape(5, 4)
+
+
+def training_step(loss=F.softmax_cross_entropy):
+    generator = np.random.default_rng(3)
+    model = nn.Sequential(nn.Linear(4, 8, generator=generator), nn.ReLU(), nn.Linear(8, 3, generator=generator))
+    x = batch()
+    value = loss(model(x), LABELS)
+    value.name = "loss"
+    return value, {"model": model, "inputs": {"x": x, "y": LABELS}}
+
+
+def unfused(logits, labels):
+    e = np.exp(logits - np.max(logits, axis=1, keepdims=True))
+    return F.nll_loss(np.log(e / np.sum(e, axis=1, keepdims=True)), labels)
+
+
+def groups(svg, kind):
+    return [g for g in ElementTree.fromstring(svg).iter(f"{SVG}g") if g.get("class", "").split()[:1] == [kind]]
+
+
+def shown(element):
+    return " ".join("".join(t.itertext()).replace("\xa0", " ") for t in element.iter(f"{SVG}text"))
+
+
+# The DOT source
+
+
+def test_the_same_program_gives_the_same_bytes():
+    first = [draw(loss, **given, gradients=True).dot for loss, given in (training_step(), training_step())]
+    assert first[0] == first[1]
+    assert first[0].isascii()
+    code = (
+        "import numpy as np, tinygrad_ce as tg\nfrom tinygrad_ce.viz import draw\n"
+        "x = tg.Tensor([1.0, 2.0], requires_grad=True, name='x')\n"
+        "print(draw(tg.F.softplus(x * x + np.ones(2)).sum(), gradients=True).dot)"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(seen) == 1
+
+
+def test_colours_are_of_the_palette_and_in_full():
+    loss, given = training_step(unfused)
+    found = set(re.findall(r"#[0-9a-fA-F]+\b", draw(loss, **given, gradients=True).dot))
+    assert {"#fdeccb", "#d9ecf9", "#eceff2", "#ffffff"} < found
+    assert all(len(color) in (7, 9) for color in found)
+
+
+def test_no_recursion_and_no_slowness_in_ten_thousand_ops():
+    y = tg.Tensor([1.0], requires_grad=True)
+    for _ in range(10_000):
+        y = y * 1.0001
+    drawn = draw(y)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(200)
+    try:
+        dot, text = drawn.dot, drawn.text()
+    finally:
+        sys.setrecursionlimit(limit)
+    assert dot.count(" -> ") == 10_000
+    assert len(text.splitlines()) == 10_003
+    assert len(repr(drawn).splitlines()) == 63
+
+
+def test_every_leaf_but_the_first_input_is_on_the_rank_of_its_op():
+    loss, given = training_step()
+    dot = draw(loss, **given).dot
+    ranks = [re.findall(r"n\d+", block) for block in re.findall(r"\{\s*rank=same([^}]*)\}", dot)]
+    assert ranks == [["n1", "n2", "n3"], ["n5", "n6", "n7"], ["n8", "n9"]]
+    arrows = re.findall(r"(n\d+) -> (n\d+) \[(.*)\]", dot)
+    ends = [(b, a) if "dir=back" in attributes else (a, b) for a, b, attributes in arrows]
+    assert ends == [(edge.source, edge.target) for edge in capture(loss, **given).edges]
+
+
+def test_the_graphviz_object_can_be_used():
+    loss, given = training_step()
+    drawn = draw(loss, **given)
+    digraph = drawn.digraph()
+    digraph.attr(label="mine")
+    assert digraph.source != drawn.dot
+
+
+# What is drawn
+
+
+@pytest.mark.usefixtures("program")
+@pytest.mark.parametrize("direction", ["TB", "LR"])
+@pytest.mark.parametrize("loss", [F.softmax_cross_entropy, unfused])
+def test_every_node_and_edge_is_drawn_once(loss, direction):
+    value, given = training_step(loss)
+    graph = capture(value, **given)
+    svg = draw(value, **given, direction=direction).svg()
+    assert sorted(g.get("id") for g in groups(svg, "node")) == sorted(n.id for n in graph.nodes)
+    assert sorted(g.get("id") for g in groups(svg, "edge")) == sorted(f"e{i}" for i in range(len(graph.edges)))
+
+
+@pytest.mark.usefixtures("program")
+def test_an_operand_used_twice_has_two_edges():
+    x = tg.Tensor([2.0], requires_grad=True)
+    y = x
+    for _ in range(30):
+        y = y + y
+    svg = draw(y).svg()
+    assert len(groups(svg, "node")) == 31
+    assert len(groups(svg, "edge")) == 60
+
+
+@pytest.mark.usefixtures("program")
+def test_cards_say_what_there_is_to_know():
+    loss, given = training_step()
+    svg = draw(loss, **given, gradients=True).svg()
+    graph = capture(loss, **given, gradients=True)
+    cards = {g.get("id"): shown(g) for g in groups(svg, "node")}
+    for node in graph.nodes:
+        card = cards[node.id]
+        assert (node.op or node.name) in card
+        assert words.tensor_type(node) in card
+        assert (f"g {words.gradient_text(node.gradient)}" if node.gradient else "") in card
+    fused = cards[graph.outputs[0]]
+    assert f"loss = {loss.item():.7g}" in fused
+    op = tg.registry["softmax_cross_entropy"]
+    assert re.sub(r"\s+", "", op.formula) in re.sub(r"\s+", "", fused)
+    assert re.sub(r"\s+", "", op.vjp_formula) in re.sub(r"\s+", "", fused)
+    assert "keeps residual" in fused
+    whole = shown(ElementTree.fromstring(svg))
+    assert f"4 ops    {words.byte_count(graph.kept_bytes)} kept for backward    loss" in whole
+    assert "fused op" in whole
+    assert "1e-5" in whole
+
+
+@pytest.mark.usefixtures("program")
+def test_a_module_is_a_box_unless_it_made_a_single_card():
+    loss, given = training_step()
+    svg = draw(loss, **given).svg()
+    titles = [shown(g) for g in groups(svg, "cluster")]
+    assert titles[0].startswith("Sequential")
+    assert titles[1:] == ["0    Linear(4, 8)", "2    Linear(8, 3)"]
+
+
+@pytest.mark.usefixtures("program")
+def test_no_gradient_is_shown_before_backward_and_after_it_0_and_none_differ():
+    x = tg.Tensor([1.0, -1.0], requires_grad=True, name="x")
+    zero = tg.Tensor([-1.0, -1.0], requires_grad=True, name="zero")
+    none = tg.Tensor([1.0, 1.0], requires_grad=True, name="none")
+    loss = (x * none + F.relu(zero)).sum()
+    before = draw(loss)
+    assert "RMS" not in before.dot
+    loss.backward()
+    none.grad = None
+    after = draw(loss)
+    cards = {shown(g).split()[0]: shown(g) for g in groups(after.svg(), "node")}
+    assert "g 1.0e+00" in cards["x"]
+    assert "g exactly 0" in cards["zero"]
+    assert "no gradient" in cards["none"]
+    assert not any(word in cards[op] for op in ("mul", "add") for word in (" g ", "gradient"))
+    assert "arrays freed by backward" in after.svg().replace("&#160;", " ")
+
+
+def test_chips_tell_missing_zero_and_not_finite_apart():
+    kinds = [Gradient(rms, rms) for rms in (None, 0.0, 1e-3, np.inf, np.nan)]
+    grounds = [re.search(r'bgcolor="(.*?)" style="(.*?)"', chip(kind)).groups() for kind in kinds]
+    assert grounds == [
+        ("#ffffff", "rounded,dashed"), ("#ffffff", "rounded"), (colors.of_gradient(1e-3), "rounded"),
+        (colors.NOT_FINITE, "rounded"), (colors.NOT_FINITE, "rounded"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_names_are_shown_and_break_nothing(program, name):
+    class Hostile(nn.Module):
+        def __repr__(self):
+            return name
+
+        def forward(self, x):
+            return x * w
+
+    w = tg.Tensor([1.0, 2.0], requires_grad=True, name=name)
+    loss = Hostile()(tg.Tensor([1.0, 3.0], name=name)).sum()
+    loss.name = name
+    drawn = draw(loss, gradients=True)
+    assert drawn.dot.isascii()
+    done = subprocess.run([program, "-Tsvg"], input=drawn.dot.encode(), capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    card = next(g for g in groups(done.stdout, "node") if g.get("id") == "n1")
+    assert words.ascii_text(name).replace(" ", "") in shown(card).replace(" ", "")
+    tooltip = next(a.attrib["{http://www.w3.org/1999/xlink}title"] for a in card.iter(f"{SVG}a"))
+    assert tooltip.splitlines()[0] == f"n1 parameter {words.ascii_text(name, 200)}".rstrip()
+    done = subprocess.run([program, "-Tpng"], input=drawn.dot.encode(), capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    lines = drawn.text().splitlines()
+    assert len(lines) == 6
+    assert all(line.isascii() and line.isprintable() and len(line) < 200 for line in lines)
+
+
+@needs_program
+def test_a_leaf_and_an_unrecorded_result_are_drawn():
+    x = tg.Tensor([1.0], requires_grad=True, name="x")
+    with tg.no_grad():
+        y = x * 2
+    for tensor in (x, y):
+        svg = draw(tensor).svg()
+        assert len(groups(svg, "node")) == 1
+        assert "nothing recorded" in svg.replace("&#160;", " ")
+
+
+def test_show_chooses_what_is_on_the_cards():
+    loss, given = training_step()
+    everything = draw(loss, **given, gradients=True).dot
+    for part, sign in (("shape", "(5, 4) f32</font>"), ("grad", ">g "), ("kept", "keeps residual 60 B")):
+        others = tuple(p for p in ("shape", "grad", "kept") if p != part)
+        without = draw(loss, **given, gradients=True, show=others).dot
+        if part != "kept":
+            assert sign in everything
+            assert sign not in without
+        assert without != everything
+    assert "keeps" not in re.sub(r'tooltip="[^"]*"', "", draw(loss, **given, show=()).dot)
+
+
+# Colours
+
+
+def test_the_colour_scale_is_cividis():
+    cividis = pytest.importorskip("matplotlib").colormaps["cividis"]
+    for t in np.linspace(0, 1, 101):
+        ours = [int(colors.cividis(t)[i : i + 2], 16) for i in (1, 3, 5)]
+        assert np.abs(np.array(ours) - 255 * np.array(cividis(t)[:3])).max() < 8
+    assert colors.of_gradient(1e-9) == colors.cividis(0)
+    assert colors.of_gradient(10**-2.5) == colors.cividis(0.5)
+    assert colors.of_gradient(1e9) == colors.cividis(1)
+
+
+def test_text_on_any_colour_of_the_scale_can_be_read():
+    def luminance(color):
+        c = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+    for color in (colors.NOT_FINITE, colors.CHIP, *map(colors.cividis, np.linspace(0, 1, 101))):
+        low, high = sorted((luminance(color), luminance(colors.ink_on(color))))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, color
+
+
+# The programs that draw
+
+
+@pytest.mark.usefixtures("program")
+def test_png_grows_with_its_scale_and_its_ground_is_transparent():
+    loss, given = training_step()
+    drawn = draw(loss, **given)
+    sizes = []
+    for scale in (1, 2):
+        png = drawn.png(scale)
+        assert png.startswith(b"\x89PNG\r\n\x1a\n")
+        width, height, _, color_type = struct.unpack(">IIBB", png[16:26])
+        assert color_type == 6  # with alpha
+        sizes.append((width, height))
+    assert sizes[1] == pytest.approx(np.multiply(sizes[0], 2), abs=2)
+
+
+@pytest.mark.parametrize("scale", [0, -1, np.nan, np.inf, "2"])
+def test_a_scale_is_a_positive_number(scale):
+    with pytest.raises(ValueError, match="png: scale: expected a positive number, found"):
+        draw(training_step()[0]).png(scale)
+
+
+@pytest.mark.skipif(DOT is None, reason="no dot here")
+def test_dot_draws_pdf(monkeypatch):
+    monkeypatch.setenv(render.VARIABLE, DOT)
+    assert draw(training_step()[0]).pdf().startswith(b"%PDF")
+
+
+@pytest.mark.skipif(PURE is None, reason="no graphviz-pure here")
+def test_graphviz_pure_says_that_it_draws_no_pdf(monkeypatch):
+    monkeypatch.setenv(render.VARIABLE, PURE)
+    with pytest.raises(RenderError, match="draws no PDF; install Graphviz"):
+        draw(training_step()[0]).pdf()
+
+
+@pytest.mark.skipif(PURE is None, reason="no graphviz-pure here")
+def test_graphviz_pure_is_found_where_pip_put_it(monkeypatch):
+    monkeypatch.delenv(render.VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert Path(render.find_program()).stem == "graphviz-pure"
+
+
+def test_the_variable_names_the_program_and_is_not_guessed_past(monkeypatch):
+    monkeypatch.setenv(render.VARIABLE, "/nowhere/dot")
+    with pytest.raises(RenderError, match=r"TINYGRAD_CE_DOT is set to '/nowhere/dot', where .* no") as found:
+        draw(training_step()[0]).svg()
+    assert "\n" not in str(found.value)
+
+
+def test_a_program_that_fails_is_quoted_on_one_line(monkeypatch):
+    monkeypatch.setenv(render.VARIABLE, sys.executable)  # takes no -Tsvg
+    with pytest.raises(RenderError, match="failed: ") as found:
+        draw(training_step()[0]).svg()
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.usefixtures("no_program")
+def test_without_a_program_there_are_text_and_dot(tmp_path):
+    drawn = draw(training_step()[0])
+    with pytest.raises(RenderError, match="no program to draw graphs was found; install Graphviz"):
+        drawn.svg()
+    bundle = drawn._repr_mimebundle_()
+    assert list(bundle) == ["text/plain"]
+    assert bundle["text/plain"].startswith(repr(drawn))
+    assert "install Graphviz" in bundle["text/plain"].splitlines()[-1]
+    for suffix in (".dot", ".gv", ".txt"):
+        drawn.save(tmp_path / f"graph{suffix}")
+    with pytest.raises(RenderError):
+        drawn.save(tmp_path / "graph.svg")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["graph.dot", "graph.gv", "graph.txt"]
+
+
+# Files and notebooks
+
+
+@needs_program
+def test_save_writes_the_form_that_the_suffix_names(tmp_path):
+    drawn = draw(training_step()[0])
+    forms = {".svg": drawn.svg(), ".dot": drawn.dot, ".GV": drawn.dot, ".txt": drawn.text() + "\n"}
+    for suffix, expected in forms.items():
+        path = tmp_path / f"graph{suffix}"
+        drawn.save(path)
+        assert path.read_bytes() == expected.encode()
+    drawn.save(str(tmp_path / "graph.png"))
+    assert (tmp_path / "graph.png").read_bytes() == drawn.png()
+
+
+def test_save_refuses_what_it_cannot_write(tmp_path):
+    drawn = draw(training_step()[0])
+    with pytest.raises(ValueError, match=r"expected a name that ends in \.svg, \.png, \.pdf, \.dot, \.gv, \.txt"):
+        drawn.save(tmp_path / "graph.jpeg")
+    with pytest.raises(FileNotFoundError, match=r"the folder .*missing.* does not exist"):
+        drawn.save(tmp_path / "missing" / "graph.dot")
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_program
+def test_a_notebook_gets_svg_with_ids_of_its_own():
+    drawn = draw(training_step()[0])
+    first, second = drawn._repr_mimebundle_(), drawn._repr_mimebundle_()
+    assert set(first) == {"text/html", "image/svg+xml", "text/plain"}
+    assert first["text/plain"] == repr(drawn)
+    ids = []
+    for bundle in (first, second):
+        page = ElementTree.fromstring(bundle["text/html"].replace("&#160;", " "))
+        ids.append([e.get("id") for e in page.iter() if e.get("id")])
+    assert len(ids[0]) == len(ElementTree.fromstring(drawn.svg()).findall(".//*[@id]")) > 10
+    assert not set(ids[0]) & set(ids[1])
+    assert "<?xml" not in first["text/html"]
+    assert first["image/svg+xml"] == drawn.svg()
+
+
+def test_a_notebook_does_not_draw_what_is_too_large(monkeypatch):
+    monkeypatch.setattr(picture, "_INLINE_NODES", 3)
+    bundle = draw(training_step()[0])._repr_mimebundle_()
+    assert list(bundle) == ["text/plain"]
+    assert "too large" in bundle["text/plain"]
+
+
+# The text form
+
+
+def test_the_text_form():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    w = tg.Tensor([3.0, 0.5], requires_grad=True, name="w")
+    y = (np.exp(x * w) * 2.0).sum(axis=0, keepdims=True)
+    y.name = "total"
+    graph = capture(y, gradients=True)
+    assert to_text(graph).splitlines() == [
+        "total: 4 ops, 8 B kept for backward, total 45.60764",
+        "id  op         name   inputs                     tensor    gradient  memory",
+        "n0  parameter  x                                 (2,) f32  8.5e+01",
+        "n1  parameter  w                                 (2,) f32  2.9e+01",
+        "n2  mul               x, w                       (2,) f32  2.9e+01",
+        "n3  exp               n2                         (2,) f32  2.0e+00   keeps output 8 B",
+        "n4  mul               n3, y=2                    (2,) f32  1.0e+00",
+        "n5  sum        total  n4, axis=0, keepdims=True  (1,) f32  1.0e+00",
+    ]
+
+
+def test_byte_counts():
+    counts = [words.byte_count(n) for n in (0, 1023, 1024, 1126, 2**20, 3 * 2**30)]
+    assert counts == ["0 B", "1023 B", "1.0 KiB", "1.1 KiB", "1.0 MiB", "3.0 GiB"]
+
+
+def test_errors_of_draw():
+    x = tg.Tensor([1.0], requires_grad=True)
+    for show in ("grad", ("grad", "colour")):
+        with pytest.raises(ValueError, match="draw: show: expected"):
+            draw(x, show=show)
+    with pytest.raises(ValueError, match='draw: direction: expected "TB" or "LR", found \'BT\''):
+        draw(x, direction="BT")
+    with pytest.raises(TypeError, match="expected a Tensor"):
+        draw(1.0)
