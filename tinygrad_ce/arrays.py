@@ -57,7 +57,7 @@ def check_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
             f"a Tensor holds float16, float32, float64, integers or bools, found dtype {dtype}; "
             "convert the data first, e.g. with np.asarray(data, dtype=np.float32)"
         )
-    return dtype.newbyteorder("=")
+    return np.dtype(dtype.type)  # in native byte order, and the one object that stands for it
 
 
 def check_differentiable(dtype: np.dtype[Any]) -> None:

@@ -209,7 +209,7 @@ def _pull(node: Node, g: Any, needs: tuple[int, ...], saved: Any, z: Any) -> lis
             except (TypeError, AttributeError) as error:
                 raise TypeError(
                     f"{op.name}: the vjp of input {_input_name(op, i)} failed: {error}. "
-                    "A parameter whose name starts with an underscore, such as _y, has a shape and a dtype but no numbers"
+                    "A parameter that starts with an underscore, such as _y, has a shape and a dtype but no numbers"
                 ) from error
         return pulled
     gradients = op.vjp(g, z, *saved, needs=_flags(needs, len(saved)), **node.attributes)

@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_ce import engine
 from tinygrad_ce.engine import Constant, Node
 from tinygrad_ce.registry import FusedOp, Op
-from tinygrad_ce.tensor import Tensor, _run_hooks
+from tinygrad_ce.tensor import Tensor, run_hooks
 
 Kind = Literal["op", "parameter", "input", "constant", "target"]
 Gradients = Literal["auto"] | bool
@@ -396,7 +396,7 @@ def _private_pass(outputs: Sequence[Tensor], released: bool) -> dict[Any, Gradie
     roots = [(z.node or z, np.ones(z.shape, z.dtype)) for z in outputs if z.requires_grad]
     found: dict[Any, Gradient] = {}
     results, _ = engine.backward(roots, release=False, visit=lambda n, g: found.update({n: _size(g)}))
-    _run_hooks(results)
+    run_hooks(results)
     return {source: _size(g) for source, g in results.items()} | found
 
 

@@ -119,4 +119,4 @@ def set_default_dtype(dtype: DTypeLike) -> None:
     found = np.dtype(dtype)
     if found.type not in (np.float16, np.float32, np.float64):
         raise TypeError(f"set_default_dtype: expected float16, float32 or float64, found {found}")
-    _default_dtype = found
+    _default_dtype = np.dtype(found.type)

@@ -223,7 +223,7 @@ def register(op: _AnyOp) -> _AnyOp:
     if not name.isidentifier() or keyword.iskeyword(name):
         raise ValueError(f"register: the name {name!r} of {op.__name__} cannot be written as a function's name")
     if name in reserved:
-        raise ValueError(f"register: the name {name!r} of {op.__name__} is an attribute of every Tensor; give another one")
+        raise ValueError(f"register: the name {name!r} of {op.__name__} is an attribute of Tensor; give another one")
     if name in _ops:
         raise ValueError(
             f"register: the name {name!r} is taken by {_ops[name].__module__}.{_ops[name].__qualname__}; "
@@ -234,7 +234,7 @@ def register(op: _AnyOp) -> _AnyOp:
     if issubclass(op, FusedOp) and not callable(getattr(op, "decomposition", None)):
         raise TypeError(f"register: the fused op {op.__name__} has no decomposition(x, ..., *, metadata)")
     if not isinstance(op.vjps, (tuple, list)) or (op.vjps and op.vjp is not None):
-        raise TypeError(f"register: {op.__name__} takes vjps = (rule, ...), one for each input, or one vjp for all inputs")
+        raise TypeError(f"register: {op.__name__} needs vjps = (rule, ...), one for each input, or one vjp for all")
     op.inputs, op.optional, op.variadic, op.attributes, op.defaults = _signature(op)
     if op.vjps and (op.variadic or len(op.vjps) != len(op.inputs)):
         raise TypeError(

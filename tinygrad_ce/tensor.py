@@ -226,7 +226,7 @@ class Tensor(Operators):
                 "concatenate(), or write into .data if the graph is not to know"
             )
         if isinstance(value, Tensor) and value.requires_grad:
-            raise RuntimeError("the value requires a gradient, which writing would lose; write value.detach() if it may")
+            raise RuntimeError("the value requires a gradient, which writing would lose; write value.detach()")
         self._data[plain(index)] = plain(value)
 
     # The backward pass
@@ -351,7 +351,7 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
     sources: list[Any] = []  # where a gradient goes: the node that made the input, a leaf, or (None) nowhere
     needed, bit = 0, 1
     for x in inputs:
-        source = None
+        source: Any = None
         if isinstance(x, Tensor):
             arrays.append(x._data)
             source = x.node
@@ -480,9 +480,7 @@ def grad(
     for i, x in enumerate(many_inputs):
         if not x.requires_grad:
             raise RuntimeError(f"grad: inputs[{i}] is {x!r}, which does not require a gradient")
-    roots = [
-        (_origin(z), _incoming("grad", z, g)) for z, g in zip(many_outputs, many_gradients, strict=True)
-    ]
+    roots = [(_origin(z), _incoming("grad", z, g)) for z, g in zip(many_outputs, many_gradients, strict=True)]
     targets = [_origin(x) for x in many_inputs]
     results, shared = _run(roots, set(targets), create_graph if retain_graph is None else retain_graph, create_graph)
     gradients: list[Tensor | None] = []
@@ -546,10 +544,10 @@ def _run(
         with enable_grad():
             roots = [(source, as_tensor(g)) for source, g in roots]
             results, shared = engine.backward(roots, targets, release=False, lift=_lift)
-            return _run_hooks(results), shared
+            return run_hooks(results), shared
     roots = [(source, g._data if isinstance(g, Tensor) else g) for source, g in roots]
     results, shared = engine.backward(roots, targets, release=not retain_graph)
-    return _run_hooks(results), shared
+    return run_hooks(results), shared
 
 
 def _lift(data: Any, source: Any) -> Any:
@@ -563,7 +561,7 @@ def _lift(data: Any, source: Any) -> Any:
     return tensor
 
 
-def _run_hooks(results: dict[Any, Any]) -> dict[Any, Any]:
+def run_hooks(results: dict[Any, Any]) -> dict[Any, Any]:
     """The hooks of leaves: they run once every contribution has arrived, and before any `.grad` changes."""
     for source, g in results.items():
         if type(source) is not Node and source._hooks:

@@ -62,14 +62,10 @@ class ArrayDataset:
 
     def __repr__(self) -> str:
         inputs, targets = (f"{array.dtype} {array.shape}" for array in (self.inputs, self.targets))
-        return (
-            f"ArrayDataset({len(self)} rows: inputs {inputs}, targets {targets}, {len(self.classes)} classes)"
-        )
+        return f"ArrayDataset({len(self)} rows: inputs {inputs}, targets {targets}, {len(self.classes)} classes)"
 
 
-def batches(
-    dataset: ArrayDataset, batch_size: int, *, generator: np.random.Generator | None = None
-) -> Iterator[Pair]:
+def batches(dataset: ArrayDataset, batch_size: int, *, generator: np.random.Generator | None = None) -> Iterator[Pair]:
     """Walk once through a data set: an iterator over `(inputs, targets)` of `batch_size` rows each.
 
     Every row comes exactly once, so the last batch is shorter when `batch_size` does not divide the length.

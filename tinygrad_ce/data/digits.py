@@ -50,8 +50,7 @@ def digits() -> tuple[ArrayDataset, ArrayDataset]:
     held_out[np.argsort(targets, kind="stable")[::5]] = True
     inputs = images.reshape(-1, 64).astype(np.float32) / np.float32(16)
     train, test = (
-        ArrayDataset(inputs[chosen], targets[chosen].astype(np.int64), _CLASSES)
-        for chosen in (~held_out, held_out)
+        ArrayDataset(inputs[chosen], targets[chosen].astype(np.int64), _CLASSES) for chosen in (~held_out, held_out)
     )
     return train, test
 

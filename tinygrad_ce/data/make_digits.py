@@ -24,9 +24,7 @@ def make_digits(path: Path) -> None:
     bunch = load_digits()
     images, targets = bunch.images.astype(np.uint8), bunch.target.astype(np.uint8)
     if not (np.array_equal(images, bunch.images) and np.array_equal(targets, bunch.target)):
-        raise ValueError(
-            "make_digits: load_digits gave values which do not fit in uint8; the data has changed"
-        )
+        raise ValueError("make_digits: load_digits gave values which do not fit in uint8; the data has changed")
     with path.open("wb") as file:
         np.savez_compressed(file, images=images, targets=targets, source=np.array(SOURCE))
 

@@ -15,9 +15,7 @@ Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
 
 @implements(ops.SoftmaxCrossEntropy)
-def softmax_cross_entropy(
-    logits: TensorLike, targets: Any, *, axis: int = -1, reduction: Reduction = "mean"
-) -> Tensor:
+def softmax_cross_entropy(logits: TensorLike, targets: Any, *, axis: int = -1, reduction: Reduction = "mean") -> Tensor:
     """Cross-entropy of softmax(logits) against target classes, fused: l_i = logsumexp(z_i) - z_i[y_i].
 
     logits     floating, any shape with the classes on `axis`, such as (N, C)

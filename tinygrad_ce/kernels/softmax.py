@@ -84,9 +84,7 @@ def logsumexp(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: boo
 
 
 @np.errstate(all="ignore")
-def cross_entropy(
-    z: Array, targets: Array, scale: float | Floats, gradient: bool
-) -> tuple[Floats, Array | None]:
+def cross_entropy(z: Array, targets: Array, scale: float | Floats, gradient: bool) -> tuple[Floats, Array | None]:
     """Losses of the rows of `z`, and, if `gradient` is true, their derivatives times `scale`.
 
         loss = log1p(s') + (m - z_y)

@@ -101,7 +101,7 @@ class SoftmaxCrossEntropy(FusedOp):
             losses, dz = kernels.cross_entropy(rows.reshape(-1, rows.shape[-1]), targets.reshape(-1), scale, gradient)
             losses = losses.reshape(targets.shape)
             dz = None if dz is None else np.moveaxis(dz.reshape(rows.shape), -1, axis)
-        return _reduce(losses, reduction, z.dtype), None if dz is None else (dz, losses)
+        return _reduce(losses, reduction, z.dtype), None if dz is None else (dz, losses.astype(z.dtype))
 
     @staticmethod
     def _vjp(g: Any, kept: tuple[Array, Array], _z: Any, *, targets: Array, axis: int, reduction: str) -> Any:

@@ -25,7 +25,7 @@ class OpError(AssertionError):
     """An op does not keep the op protocol."""
 
 
-def check_op(op: str | type[Op], *inputs: Any, orders: int = 2, **attributes: Any) -> None:
+def check_op(op: str | type[Op], /, *inputs: Any, orders: int = 2, **attributes: Any) -> None:
     """Check a registered op on these inputs: values, rules and, to second order, gradients.
 
     op          a registered op or its name
