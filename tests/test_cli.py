@@ -21,9 +21,8 @@ from tinygrad_ce.data import digits
 from tinygrad_ce.registry import FusedOp, Op, register, registry
 
 ESCAPE = "\x1b"
-FILES = {
-    "graph.svg", "graph.png", "graph-unfused.svg", "graph-unfused.png", "loss.png", "weights.safetensors", "report.json",
-}  # fmt: skip
+PICTURES = {f"{name}.{form}" for name in ("graph", "graph-unfused") for form in ("svg", "png")}
+FILES = PICTURES | {"loss.png", "weights.safetensors", "report.json"}
 COLOURS = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "NO_COLOR")  # what rich goes by
 
 
@@ -242,8 +241,7 @@ class TestRefusals:
     def test_control_c(self, tmp_path):
         run = [sys.executable, "-m", "tinygrad_ce", "quickstart", "--epochs", "1000000", "--out", tmp_path]
         with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            while "epoch" not in process.stdout.readline():
-                pass
+            assert any("epoch" in line for line in process.stdout)  # it is at work
             process.send_signal(signal.SIGINT)
             _, error = process.communicate(timeout=30)
         assert (process.returncode, error) == (130, "tinygrad-ce: interrupted\n")
@@ -346,7 +344,8 @@ class TestOps:
         entry = json.loads(capsys.readouterr().out)
         assert (entry["name"], entry["metadata"]) == ("max", {"axis": "None", "keepdims": "False"})
 
-    def test_a_user_s_own_op_is_listed_and_its_docstring_run(self, capsys, own_registry):
+    @pytest.mark.usefixtures("own_registry")
+    def test_a_user_s_own_op_is_listed_and_its_docstring_run(self, capsys):
         @register
         class Cube(Op):
             """z = x ** 3

@@ -10,11 +10,14 @@ Tensor([[ 0.09  ,  0.2447, -0.3348]], shape=(1, 3), dtype=float32)
 
 from tinygrad_ce import data, functional, nn, optim
 from tinygrad_ce import functional as F
+from tinygrad_ce.autograd import grad
+from tinygrad_ce.compare import compare_gradients
 from tinygrad_ce.engine import NotDifferentiable
 from tinygrad_ce.mode import enable_grad, get_default_dtype, no_grad, set_default_dtype
 from tinygrad_ce.registry import FusedOp, Op, register, registry
-from tinygrad_ce.tensor import Tensor, grad
+from tinygrad_ce.tensor import Tensor
 from tinygrad_ce.testing import check_op, gradcheck, gradgradcheck
+from tinygrad_ce.viz import draw
 
 __version__ = "0.1.0"
 
@@ -25,7 +28,9 @@ __all__ = [
     "Op",
     "Tensor",
     "check_op",
+    "compare_gradients",
     "data",
+    "draw",
     "enable_grad",
     "functional",
     "get_default_dtype",

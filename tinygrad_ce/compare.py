@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from tinygrad_ce import functional as F
 from tinygrad_ce.arrays import plain
+from tinygrad_ce.autograd import grad
 from tinygrad_ce.graph import capture
 from tinygrad_ce.kernels.accuracy import Difference, Wide, difference, true_cross_entropy
 from tinygrad_ce.mode import enable_grad
 from tinygrad_ce.ops.targets import check_targets
-from tinygrad_ce.tensor import Tensor, TensorLike, as_tensor, grad
+from tinygrad_ce.tensor import Tensor, TensorLike, as_tensor
 
 if TYPE_CHECKING:
     from rich.console import Group

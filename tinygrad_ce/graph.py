@@ -14,9 +14,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from tinygrad_ce import engine
+from tinygrad_ce.autograd import run_hooks
 from tinygrad_ce.engine import Constant, Node
 from tinygrad_ce.registry import FusedOp, Op
-from tinygrad_ce.tensor import Tensor, run_hooks
+from tinygrad_ce.tensor import Tensor
 
 Kind = Literal["op", "parameter", "input", "constant", "target"]
 Gradients = Literal["auto"] | bool

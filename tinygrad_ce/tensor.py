@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tinygrad_ce import engine
 from tinygrad_ce.arrays import HELD, check_differentiable, check_dtype, plain, summary, to_array
+from tinygrad_ce.autograd import incoming, origin, own, run
 from tinygrad_ce.engine import Constant, Node
 from tinygrad_ce.mode import enable_grad, mode
 from tinygrad_ce.operators import Operators
@@ -21,9 +21,6 @@ from tinygrad_ce.registry import Op, reserved
 Array: TypeAlias = NDArray[Any]
 TensorLike: TypeAlias = "Tensor | Array | float | Sequence[Any]"
 
-_ONES = {np.dtype(kind): np.ones((), kind) for kind in (np.float16, np.float32, np.float64)}
-for _one in _ONES.values():
-    _one.flags.writeable = False
 _NO_ATTRIBUTES: Mapping[str, Any] = {}
 _handles = itertools.count()
 
@@ -267,8 +264,8 @@ class Tensor(Operators):
         Raises RuntimeError if nothing here requires a gradient, if a tensor of several elements is given no gradient,
         or if the graph was freed; ValueError if the gradient's shape is wrong. No `.grad` has changed then.
         """
-        g = _incoming("backward", self, gradient)
-        results, shared = _run([(_origin(self), g)], None, retain_graph, create_graph)
+        g = incoming("backward", self, gradient)
+        results, shared = run([(origin(self), g)], None, retain_graph, create_graph)
         for source, g in results.items():
             tensor = source if isinstance(source, Tensor) else source.retained()
             if tensor is not None:
@@ -297,14 +294,14 @@ class Tensor(Operators):
         shape, dtype = self.shape, self.dtype  # not self: the graph must not keep its tensors alive
 
         def run(g: Any) -> Any:
-            result = hook(_own(g))
+            result = hook(own(g))
             if result is None:
                 return g
             if not isinstance(result, Tensor):
                 result = _wrap(to_array(result, dtype))
             if result.shape != shape:
                 raise ValueError(f"hook: expected a gradient of shape {shape}, found shape {result.shape}")
-            return _own(result) if isinstance(g, Tensor) else result._data.astype(dtype)
+            return own(result) if isinstance(g, Tensor) else result._data.astype(dtype)
 
         hooks = self._hooks if self.node is None else self.node.hooks
         if hooks is None:
@@ -321,9 +318,9 @@ class Tensor(Operators):
         old = self._grad
         if isinstance(g, Tensor):
             with enable_grad():
-                self._grad = _own(g) if old is None else old + g
+                self._grad = own(g) if old is None else old + g
         elif old is None:
-            self._grad = _own(g) if shared else _wrap(g)
+            self._grad = own(g) if shared else _wrap(g)
         elif old.requires_grad or not old._data.flags.writeable:
             self._grad = _wrap(np.asarray(old._data + g))
         else:
@@ -440,143 +437,4 @@ def _rebuild(kind: type[Tensor], data: Array, requires_grad: bool, name: str | N
     Tensor.__init__(tensor, data, name=name)
     tensor._requires_grad = requires_grad
     tensor._grad = grad
-    return tensor
-
-
-def grad(
-    outputs: Tensor | Sequence[Tensor],
-    inputs: Tensor | Sequence[Tensor],
-    grad_outputs: TensorLike | Sequence[TensorLike | None] | None = None,
-    *,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    allow_unused: bool = False,
-) -> Any:
-    """Gradients of the sum of the outputs with respect to the inputs, without touching any `.grad`.
-
-    outputs         a tensor or a sequence of tensors
-    inputs          a tensor or a sequence of tensors, leaves or interior
-    grad_outputs    the gradient that flows into each output; may be left out for outputs of one element
-    retain_graph    keep the graph's arrays; by default only when `create_graph` is set
-    create_graph    record the backward pass, so that the result can be differentiated again
-    allow_unused    give None for an input that the outputs do not depend on, instead of an error
-
-    Returns a Tensor if `inputs` is a Tensor, else a tuple.
-
-    >>> import tinygrad_ce as tg
-    >>> x = tg.Tensor(3.0, requires_grad=True)
-    >>> dx = tg.grad(x**3, x, create_graph=True)
-    >>> ddx = tg.grad(dx, x)
-    >>> dx.item(), ddx.item()
-    (27.0, 18.0)
-    """
-    many_outputs, many_inputs = _sequence("outputs", outputs), _sequence("inputs", inputs)
-    if grad_outputs is None or isinstance(outputs, Tensor):
-        many_gradients: list[Any] = [grad_outputs] * len(many_outputs)
-    else:
-        many_gradients = list(grad_outputs)  # type: ignore[arg-type]
-    if len(many_gradients) != len(many_outputs):
-        raise ValueError(f"grad: {len(many_outputs)} outputs, but {len(many_gradients)} grad_outputs")
-    for i, x in enumerate(many_inputs):
-        if not x.requires_grad:
-            raise RuntimeError(f"grad: inputs[{i}] is {x!r}, which does not require a gradient")
-    roots = [(_origin(z), _incoming("grad", z, g)) for z, g in zip(many_outputs, many_gradients, strict=True)]
-    targets = [_origin(x) for x in many_inputs]
-    results, shared = _run(roots, set(targets), create_graph if retain_graph is None else retain_graph, create_graph)
-    gradients: list[Tensor | None] = []
-    given: set[Any] = set()
-    for i, (x, target) in enumerate(zip(many_inputs, targets, strict=True)):
-        g = results.get(target)
-        if g is None and not allow_unused:
-            raise RuntimeError(
-                f"grad: the outputs do not depend on inputs[{i}] ({x!r}); pass allow_unused=True to get None for it"
-            )
-        if g is not None:
-            # what was given away once, or is in use elsewhere, is copied
-            alone = isinstance(g, np.ndarray) and target is x and target not in shared and target not in given
-            g = _wrap(g) if alone else _own(g)
-            given.add(target)
-        gradients.append(g)
-    return gradients[0] if isinstance(inputs, Tensor) else tuple(gradients)
-
-
-def _sequence(name: str, tensors: Any) -> list[Tensor]:
-    if isinstance(tensors, Tensor):
-        return [tensors]
-    found = list(tensors) if isinstance(tensors, Iterable) and not isinstance(tensors, str) else [tensors]
-    for i, x in enumerate(found):
-        if not isinstance(x, Tensor):
-            raise RuntimeError(f"grad: {name}[{i}] is {x!r}, no Tensor, and does not require a gradient")
-    return found
-
-
-def _origin(x: Tensor) -> Any:
-    return x if x.node is None else x.node
-
-
-def _incoming(caller: str, output: Tensor, gradient: TensorLike | None) -> Array | Tensor:
-    """The gradient that flows into an output, checked."""
-    if not output.requires_grad:
-        raise RuntimeError(
-            f"{caller}: {output!r} does not require a gradient; make a leaf it depends on with requires_grad=True, and "
-            "compute it outside no_grad()"
-        )
-    if gradient is None:
-        if output.size != 1:
-            raise RuntimeError(
-                f"{caller}: the output has shape {output.shape}; reduce it to one number with .sum() or .mean() "
-                "first, or pass a gradient of that shape"
-            )
-        return _ONES[output._data.dtype] if output._data.ndim == 0 else np.ones(output.shape, output.dtype)
-    if isinstance(gradient, bool):
-        raise TypeError(f"{caller}: gradient={gradient}; retain_graph and create_graph are keywords")
-    array = to_array(gradient.data if isinstance(gradient, Tensor) else gradient, output.dtype)
-    if array.shape != output.shape:
-        raise ValueError(f"{caller}: the gradient has shape {array.shape}, expected the output's, {output.shape}")
-    return gradient if isinstance(gradient, Tensor) and gradient.dtype == output.dtype else array
-
-
-def _run(
-    roots: list[tuple[Any, Any]], targets: set[Any] | None, retain_graph: bool, create_graph: bool
-) -> tuple[dict[Any, Any], set[Any]]:
-    """The backward pass, on arrays or recorded, and then the hooks of the leaves."""
-    if create_graph:
-        with enable_grad():
-            roots = [(source, as_tensor(g)) for source, g in roots]
-            results, shared = engine.backward(roots, targets, release=False, lift=_lift)
-            return run_hooks(results), shared
-    roots = [(source, g._data if isinstance(g, Tensor) else g) for source, g in roots]
-    results, shared = engine.backward(roots, targets, release=not retain_graph)
-    return run_hooks(results), shared
-
-
-def _lift(data: Any, source: Any) -> Any:
-    """A saved array as a Tensor that is linked to where it came from; what is no array, or a constant, as it is."""
-    if source is None:
-        return _wrap(data)
-    if not (source.requires_grad and isinstance(data, (np.ndarray, np.generic))):
-        return data
-    tensor = _wrap(np.asarray(data))
-    tensor.node = source
-    return tensor
-
-
-def run_hooks(results: dict[Any, Any]) -> dict[Any, Any]:
-    """The hooks of leaves: they run once every contribution has arrived, and before any `.grad` changes."""
-    for source, g in results.items():
-        if type(source) is not Node and source._hooks:
-            for hook in list(source._hooks.values()):
-                g = hook(g)
-            results[source] = g
-    return results
-
-
-def _own(g: Any) -> Tensor:
-    """A gradient in memory of its own; one that was recorded stays in its graph."""
-    if not isinstance(g, Tensor):
-        return _wrap(g.copy())
-    if g.node is None and g._requires_grad:
-        return g
-    tensor = _wrap(g._data.copy())
-    tensor.node = g.node
     return tensor

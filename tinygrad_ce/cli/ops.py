@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_ce import functional as F
+from tinygrad_ce.autograd import grad
 from tinygrad_ce.cli.terminal import Table, UsageError, console, say, show
 from tinygrad_ce.registry import FusedOp, Op, registry
-from tinygrad_ce.tensor import Tensor, apply, grad
+from tinygrad_ce.tensor import Tensor, apply
 
 if TYPE_CHECKING:
     from tinygrad_ce.testing.opinfo import Sample

@@ -337,4 +337,4 @@ def _plot(curve: Curve, path: Path) -> None:
 
 
 def _wrote(path: Path, what: str) -> None:
-    say(f"   {path!s:<{len(str(path.parent)) + 20}} {what}")
+    say(f"   {path!s:<{len(str(path.parent)) + 21}} {what}")

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_ce.arrays import to_array
+from tinygrad_ce.autograd import grad
 from tinygrad_ce.mode import enable_grad
-from tinygrad_ce.tensor import Tensor, grad
+from tinygrad_ce.tensor import Tensor
 
 Floats = NDArray[np.float64]
 
