@@ -1,5 +1,6 @@
-"""Fixtures for all tests: a seeded generator, a registry to write into, and a seal on global state."""
+"""Fixtures for all tests: a seeded generator, a registry to write into, no cycle collector, a seal on global state."""
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,15 @@ def own_registry() -> Iterator[None]:
     yield
     _refill(_ops, ops)
     _refill(_by_numpy, by_numpy)
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What is freed in the test is freed by reference counts alone."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

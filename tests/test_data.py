@@ -44,9 +44,7 @@ class TestDigits:
         train, test = digits()
         images, targets = _stored()
         both = sorted(rows(train) + rows(test))
-        assert both == sorted(
-            rows(ArrayDataset(images.reshape(-1, 64) / np.float32(16), targets.astype(np.int64)))
-        )
+        assert both == sorted(rows(ArrayDataset(images.reshape(-1, 64) / np.float32(16), targets.astype(np.int64))))
         assert not set(rows(train)) & set(rows(test))
 
     def test_the_split_is_stratified(self):
@@ -80,9 +78,7 @@ class TestDigits:
         assert not np.shares_memory(train.targets, test.targets)
 
     def test_equals_and_is_made_again_from_scikit_learns_copy(self, tmp_path):
-        sklearn_datasets = pytest.importorskip(
-            "sklearn.datasets", reason="the digits' source: pip install '.[parity]'"
-        )
+        sklearn_datasets = pytest.importorskip("sklearn.datasets", reason="the digits' source: pip install '.[parity]'")
         bunch = sklearn_datasets.load_digits()
         images, targets = _stored()
         assert np.array_equal(images, bunch.images)
@@ -176,9 +172,7 @@ class TestBatches:
     def test_the_seed_decides_and_every_epoch_differs(self, seven):
         def epochs(seed):
             generator = np.random.default_rng(seed)
-            return [
-                [int(y) for _, ys in batches(seven, 2, generator=generator) for y in ys] for _ in range(3)
-            ]
+            return [[int(y) for _, ys in batches(seven, 2, generator=generator) for y in ys] for _ in range(3)]
 
         assert epochs(0) == epochs(0)
         assert epochs(0) != epochs(1)
@@ -206,8 +200,6 @@ class TestBatches:
             batches(seven, batch_size)
 
     def test_a_seed_is_not_a_generator(self, seven):
-        message = (
-            "generator must be a numpy.random.Generator or None, found int 0; write np.random.default_rng(0)"
-        )
+        message = "generator must be a numpy.random.Generator or None, found int 0; write np.random.default_rng(0)"
         with pytest.raises(TypeError, match=re.escape(message)):
             batches(seven, 2, generator=0)

@@ -1,7 +1,6 @@
 """Templates over the op database: whatever is registered is tested here, without another line written."""
 
 import copy
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,62 +11,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 import tinygrad_ce as tg
+from tests.helpers import SAMPLES, cases, differentiable, is_fused, recorded, run
 from tinygrad_ce import functional as F
 from tinygrad_ce.engine import Node
-from tinygrad_ce.registry import FusedOp, by_numpy, registry
+from tinygrad_ce.registry import FusedOp, registry
 from tinygrad_ce.testing import check_op
 from tinygrad_ce.testing.database import database
 from tinygrad_ce.testing.exact import decimals, ulps
 from tinygrad_ce.testing.opinfo import FLOATS, NUMBERS, OpInfo, Sample
 
 BUILT_IN = {name: op for name, op in registry.items() if op.__module__.startswith("tinygrad_ce.ops.")}
-SAMPLES = {name: info.samples(np.random.default_rng(0)) for name, info in database.items()}
 EDGES = {name: list(info.edges()) for name, info in database.items()}
-
-
-def cases(
-    which: dict[str, list[Sample]],
-    keep: Callable[[OpInfo], bool] = lambda _: True,
-    dtypes: Sequence[str] = ("float64",),
-) -> Any:
-    """Parametrize over the samples of the ops to keep, in each of these dtypes that an op has."""
-    return pytest.mark.parametrize(
-        ("info", "sample"),
-        [
-            pytest.param(database[name], sample.cast(dtype), id=f"{name}-{i}-{sample}-{dtype}")
-            for name, samples in which.items()
-            if keep(database[name])
-            for i, sample in enumerate(samples)
-            for dtype in dtypes
-            if dtype in database[name].dtypes
-        ],
-    )
-
-
-def is_fused(info: OpInfo) -> bool:
-    return issubclass(registry[info.name], FusedOp)
-
-
-def run(info: OpInfo, sample: Sample, inputs: Sequence[Any] | None = None) -> Any:
-    op = registry[info.name]
-    return op(
-        *(sample.inputs if inputs is None else inputs), **{**op.defaults, **copy.deepcopy(dict(sample.attributes))}
-    )
-
-
-def differentiable(info: OpInfo, sample: Sample) -> list[int]:
-    """The positions of the inputs that have a gradient."""
-    op = registry[info.name]
-    floats = [i for i, x in enumerate(sample.inputs) if x.dtype.kind == "f"]
-    return [i for i in floats if op.vjp is not None or op.vjps[i] is not None]
-
-
-def recorded(info: OpInfo, sample: Sample) -> tuple[Any, list[tg.Tensor]]:
-    """The op applied to Tensors, and those of them that take a gradient."""
-    inputs = list(sample.inputs)
-    for i in differentiable(info, sample):
-        inputs[i] = tg.Tensor(inputs[i], requires_grad=True)
-    return run(info, sample, inputs), [inputs[i] for i in differentiable(info, sample)]
 
 
 def upstream(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> np.ndarray:
@@ -252,6 +206,37 @@ def test_fused_is_its_decomposition(info: OpInfo, sample: Sample) -> None:
         assert_close(fused.data, unfused.data)
 
 
+BROADCASTING = ["add", "sub", "mul", "div", "pow", "maximum", "minimum", "where"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(shapes=mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=3, min_side=0), data=st.data())
+@pytest.mark.parametrize("name", BROADCASTING)
+def test_broadcasting(name: str, shapes: Any, data: st.DataObject) -> None:
+    """The gradient of a broadcast input is the gradient of the copies, added up."""
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    xs = [np.asarray(rng.uniform(0.5, 2.0, shape)) for shape in shapes.input_shapes]
+    if name == "where":
+        xs = [np.asarray(rng.random(shapes.result_shape) < 0.5), *xs]
+    op = registry[name]
+    small = [tg.Tensor(x, requires_grad=x.dtype.kind == "f") for x in xs]
+    full = [tg.Tensor(np.broadcast_to(x, shapes.result_shape), requires_grad=x.dtype.kind == "f") for x in xs]
+    z, wide = op(*small), op(*full)
+    assert z.shape == shapes.result_shape
+    assert z.data.tobytes() == wide.data.tobytes()
+    g = rng.normal(size=z.shape)
+    few = tg.grad([z], [x for x in small if x.requires_grad], [g])
+    many = tg.grad([wide], [x for x in full if x.requires_grad], [g])
+    for dx, copies in zip(few, many, strict=True):
+        extra = copies.ndim - dx.ndim
+        axes = tuple(range(extra)) + tuple(a + extra for a, n in enumerate(dx.shape) if n == 1)
+        expected = decimals(copies.data)
+        total = np.asarray(expected.sum(axis=axes, initial=decimals(0.0)[()])).astype(float).reshape(dx.shape)
+        size = np.abs(copies.data).sum(axis=axes).reshape(dx.shape)
+        assert np.all(np.abs(dx.data - total) <= 16 * np.finfo(float).eps * size)
+
+
 # What an op leaves alone
 
 
@@ -310,107 +295,6 @@ def test_memory_layout_does_not_matter(info: OpInfo, sample: Sample, view: Calla
             np.testing.assert_array_equal(a, b)
         else:
             assert_close(a, b)
-
-
-# How an op is called
-
-
-@cases(SAMPLES)
-def test_spellings_agree(info: OpInfo, sample: Sample) -> None:
-    """Function, method, NumPy's function and op class: the same bits, and the same op recorded."""
-    op = registry[info.name]
-    z, _ = recorded(info, sample)
-    assert z.node.op is op
-    spellings: dict[str, Callable[[list[Any]], Any]] = {
-        "F": lambda xs: info.call(getattr(F, info.name), xs, sample.attributes)
-    }
-    if info.method:
-        spellings["method"] = lambda xs: info.call(getattr(xs[0], info.name), xs[1:], sample.attributes)
-    for function, found in by_numpy.items():
-        if found is op:
-            spellings[f"np.{function.__name__}"] = lambda xs, f=function: info.call(f, xs, sample.attributes)
-    for spelling, call in spellings.items():
-        xs = [
-            tg.Tensor(x, requires_grad=True) if i in differentiable(info, sample) else x
-            for i, x in enumerate(sample.inputs)
-        ]
-        result = call(xs)
-        assert result.node is not None, spelling
-        assert result.node.op is op, spelling
-        assert result.data.tobytes() == z.data.tobytes(), spelling
-        assert result.shape == z.shape, spelling
-        constant = call([tg.Tensor(x) for x in sample.inputs])
-        assert constant.node is None, spelling
-        assert constant.data.tobytes() == z.data.tobytes(), spelling
-
-
-OPERATORS = {
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "pow": operator.pow,
-    "matmul": operator.matmul, "neg": operator.neg, "abs": operator.abs,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", OPERATORS)
-def test_operators_agree(name: str) -> None:
-    for sample in SAMPLES[name]:
-        expected = np.asarray(run(database[name], sample))
-        for tracked in range(len(sample.inputs)):  # the others are arrays: reflected operators too
-            xs = [tg.Tensor(x, requires_grad=True) if i == tracked else x for i, x in enumerate(sample.inputs)]
-            z = OPERATORS[name](*xs)
-            assert z.node.op is registry[name]
-            assert z.data.tobytes() == expected.tobytes()
-
-
-ERRORS = [
-    pytest.param(info, error, id=f"{name}-{i}")
-    for name, info in database.items()
-    for i, error in enumerate(info.errors)
-]
-
-
-@pytest.mark.parametrize(("info", "error"), ERRORS)
-def test_errors(info: OpInfo, error: Any) -> None:
-    with pytest.raises(error.exception, match=error.match):
-        getattr(F, info.name)(*error.args, **error.kwargs)
-
-
-@pytest.mark.parametrize("dtype", ["complex64", "longdouble", "object", "str"])
-@pytest.mark.parametrize("name", ["exp", "mul", "sum", "softmax"])
-def test_arrays_that_a_tensor_cannot_hold_are_refused(name: str, dtype: str) -> None:
-    x = np.ones((2, 2), dtype)
-    with pytest.raises(TypeError):
-        getattr(F, name)(*[x] * (2 if name == "mul" else 1))
-
-
-BROADCASTING = ["add", "sub", "mul", "div", "pow", "maximum", "minimum", "where"]
-
-
-@settings(max_examples=30, deadline=None)
-@given(shapes=mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=3, min_side=0), data=st.data())
-@pytest.mark.parametrize("name", BROADCASTING)
-def test_broadcasting(name: str, shapes: Any, data: st.DataObject) -> None:
-    """The gradient of a broadcast input is the gradient of the copies, added up."""
-    seed = data.draw(st.integers(0, 2**32 - 1))
-    rng = np.random.default_rng(seed)
-    xs = [np.asarray(rng.uniform(0.5, 2.0, shape)) for shape in shapes.input_shapes]
-    if name == "where":
-        xs = [np.asarray(rng.random(shapes.result_shape) < 0.5), *xs]
-    op = registry[name]
-    small = [tg.Tensor(x, requires_grad=x.dtype.kind == "f") for x in xs]
-    full = [tg.Tensor(np.broadcast_to(x, shapes.result_shape), requires_grad=x.dtype.kind == "f") for x in xs]
-    z, wide = op(*small), op(*full)
-    assert z.shape == shapes.result_shape
-    assert z.data.tobytes() == wide.data.tobytes()
-    g = rng.normal(size=z.shape)
-    few = tg.grad([z], [x for x in small if x.requires_grad], [g])
-    many = tg.grad([wide], [x for x in full if x.requires_grad], [g])
-    for dx, copies in zip(few, many, strict=True):
-        extra = copies.ndim - dx.ndim
-        axes = tuple(range(extra)) + tuple(a + extra for a, n in enumerate(dx.shape) if n == 1)
-        expected = decimals(copies.data)
-        total = np.asarray(expected.sum(axis=axes, initial=decimals(0.0)[()])).astype(float).reshape(dx.shape)
-        size = np.abs(copies.data).sum(axis=axes).reshape(dx.shape)
-        assert np.all(np.abs(dx.data - total) <= 16 * np.finfo(float).eps * size)
 
 
 @pytest.mark.parametrize("name", database)

@@ -36,9 +36,7 @@ def test_the_command_line_is_installed():
 
 
 MODULES = [
-    info.name
-    for info in pkgutil.walk_packages(tinygrad_ce.__path__, "tinygrad_ce.")
-    if "__main__" not in info.name
+    info.name for info in pkgutil.walk_packages(tinygrad_ce.__path__, "tinygrad_ce.") if "__main__" not in info.name
 ]
 
 
@@ -92,9 +90,7 @@ def test_every_extra_in_the_readme_exists():
 
 
 @pytest.mark.parametrize("system", ["linux", "darwin", "win32", "freebsd14", "android", "emscripten"])
-@pytest.mark.parametrize(
-    "machine", ["x86_64", "aarch64", "arm64", "AMD64", "ARM64", "x86", "armv7l", "riscv64"]
-)
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64", "arm64", "AMD64", "ARM64", "x86", "armv7l", "riscv64"])
 def test_graphviz_pure_is_asked_for_only_where_it_has_a_wheel(system, machine):
     """It has no source distribution: asked for anywhere else, pip would fail to install the whole package."""
     wheels = {
@@ -103,6 +99,4 @@ def test_graphviz_pure_is_asked_for_only_where_it_has_a_wheel(system, machine):
         *(("win32", "AMD64"), ("win32", "ARM64")),
     }
     (pure,) = (Requirement(line) for line in PROJECT["dependencies"] if line.startswith("graphviz-pure"))
-    assert pure.marker.evaluate({"sys_platform": system, "platform_machine": machine}) == (
-        (system, machine) in wheels
-    )
+    assert pure.marker.evaluate({"sys_platform": system, "platform_machine": machine}) == ((system, machine) in wheels)

@@ -1,12 +1,7 @@
-"""The Tensor as an array: what may be in it, how it converts, prints, compares, copies; and the recording modes."""
+"""The Tensor as an array: what may be in it, how it converts, computes, is indexed and prints."""
 
-import asyncio
-import copy
-import inspect
 import math
 import operator
-import pickle
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -202,10 +197,11 @@ def test_operators_are_numpys(op, left, right):
 @pytest.mark.parametrize("dtype", [*FLOATS, np.int32, np.uint8])
 @pytest.mark.parametrize("scalar", [2, 3.0, True, np.float64(2), np.float32(2), np.int64(2)])
 def test_scalars_are_as_weak_as_in_numpy(op, dtype, scalar):
+    plain = np.power if op is operator.pow else op  # before NumPy 2.2 its ** took np.float64(2) for weak
     for array in (np.array([1, 2, 3], dtype), np.array(3, dtype)):
         for expected, found in (
-            (op(array, scalar), op(Tensor(array), scalar)),
-            (op(scalar, array), op(scalar, Tensor(array))),
+            (plain(array, scalar), op(Tensor(array), scalar)),
+            (plain(scalar, array), op(scalar, Tensor(array))),
         ):
             assert type(found) is Tensor
             assert_array_equal(found.data, expected)
@@ -345,88 +341,7 @@ def test_repr_shows_what_is_not_finite(value, shape):
     assert str(value).strip("-") in repr(Tensor(np.full(shape, value)))
 
 
-# Copies
-
-
-def _leaf():
-    x = Tensor([[1.0, 2.0]], requires_grad=True, name="weight", dtype=np.float64)
-    (x * x).sum().backward()
-    return x
-
-
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), copy.copy])
-def test_copies_of_leaves_keep_everything(copied):
-    x = _leaf()
-    y = copied(x)
-    assert y is not x
-    assert (y.requires_grad, y.name, y.dtype, y.is_leaf) == (True, "weight", np.float64, True)
-    assert_array_equal(y.data, x.data)
-    assert_array_equal(y.grad.data, [[2, 4]])
-    if copied is not copy.copy:
-        assert not np.shares_memory(x.data, y.data)
-        assert not np.shares_memory(x.grad.data, y.grad.data)
-    (y * 3).sum().backward()
-    assert_array_equal(y.grad.data, [[5, 7]])
-    plain = copied(Tensor(np.arange(3)))
-    assert (plain.requires_grad, plain.name, plain.grad) == (False, None, None)
-
-
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_every_pickle_protocol(protocol):
-    assert_array_equal(pickle.loads(pickle.dumps(_leaf(), protocol)).data, [[1, 2]])
-
-
-def test_a_copied_list_keeps_what_is_shared_in_it():
-    x = _leaf()
-    a, b = copy.deepcopy([x, x])
-    assert a is b
-
-
-@pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps])
-def test_interior_tensors_are_not_copied(copied):
-    with pytest.raises(RuntimeError, match="detach"):
-        copied(_leaf() * 2)
-
-
-def test_a_shallow_copy_of_an_interior_tensor_is_the_same_place_in_the_graph():
-    x = Tensor([1.0, 2.0], requires_grad=True)
-    y = copy.copy(x * 2)
-    y.sum().backward()
-    assert_array_equal(x.grad.data, [2, 2])
-
-
-class Scaled(Tensor):
-    """A subclass, as a user writes it."""
-
-    def doubled(self):
-        return self * 2
-
-
-def test_subclasses():
-    x = Scaled([1.0, 2.0], requires_grad=True, name="s")
-    x.note = "kept"
-    assert repr(x).startswith("Scaled(")
-    z = x.doubled().sum()
-    assert type(z) is Tensor
-    z.backward()
-    assert type(x.grad) is Tensor
-    for y in (copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
-        assert type(y) is Scaled
-        assert y.note == "kept"
-        assert_array_equal(y.grad.data, [2, 2])
-
-
-def test_parameters_are_tensors():
-    w = tg.nn.Parameter([1.0, 2.0], name="w")
-    assert w.requires_grad
-    (w * 3).sum().backward()
-    for y in (copy.deepcopy(w), pickle.loads(pickle.dumps(w))):
-        assert type(y) is tg.nn.Parameter
-        assert (y.name, y.requires_grad) == ("w", True)
-        assert_array_equal(y.data, [1, 2])
-        assert_array_equal(y.grad.data, [3, 3])
-    assert type(w * 3) is type(w.detach()) is type(w.grad) is Tensor
-    assert repr(w).startswith("Parameter(")
+# Attributes and methods
 
 
 def test_unknown_attributes():
@@ -444,125 +359,3 @@ def test_methods_that_give_constants():
     assert not (x > 5).any()
     assert_array_equal(x.round(1).data, np.round(x.data, 1))
     assert not x.argmax().requires_grad
-
-
-# Recording on and off
-
-
-def recorded():
-    return (Tensor([1.0], requires_grad=True) * 2).requires_grad
-
-
-def test_modes_nest_and_come_back():
-    with tg.no_grad():
-        assert not recorded()
-        with tg.enable_grad():
-            assert recorded()
-            with tg.no_grad():
-                assert not recorded()
-            assert recorded()
-        assert not recorded()
-    assert recorded()
-
-
-def test_modes_come_back_after_an_error():
-    with pytest.raises(KeyError), tg.no_grad():
-        raise KeyError
-    assert recorded()
-
-    @tg.no_grad()
-    def fail():
-        raise KeyError
-
-    with pytest.raises(KeyError):
-        fail()
-    assert recorded()
-
-
-def test_one_mode_object_can_be_entered_again():
-    off = tg.no_grad()
-    with off:
-        with off, tg.enable_grad():
-            assert recorded()
-        assert not recorded()
-    assert recorded()
-
-
-def test_as_decorators():
-    @tg.no_grad()
-    def depth(n):
-        """How deep."""
-        return [recorded()] + (depth(n - 1) if n else [])
-
-    assert depth(3) == [False] * 4
-    assert recorded()
-    assert (depth.__name__, depth.__doc__) == ("depth", "How deep.")
-    assert tg.no_grad()(tg.enable_grad()(recorded))()
-    assert list(inspect.signature(depth).parameters) == ["n"]
-
-
-def test_generators_and_coroutines_are_refused():
-    def generator():
-        yield
-
-    async def coroutine():
-        await asyncio.sleep(0)
-
-    async def stream():
-        yield
-
-    for function in (generator, coroutine, stream):
-        for mode in (tg.no_grad, tg.enable_grad):
-            with pytest.raises(TypeError, match=rf"{mode.__name__}.*{function.__name__}.*with {mode.__name__}\(\)"):
-                mode()(function)
-
-
-def test_forgotten_parentheses_are_explained():
-    with pytest.raises(TypeError, match=r"@no_grad\(\)"):
-        tg.no_grad(recorded)
-
-
-def test_modes_belong_to_their_thread():
-    shared = tg.no_grad()
-    inside, leave = threading.Event(), threading.Event()
-    seen = {}
-
-    def other():
-        seen["start"] = recorded()
-        with shared:
-            inside.set()
-            leave.wait(10)
-            seen["inside"] = recorded()
-        seen["end"] = recorded()
-
-    with tg.no_grad():
-        thread = threading.Thread(target=other)
-        thread.start()
-        assert inside.wait(10)
-        with shared:  # entered last here, left last there
-            leave.set()
-            thread.join()
-            assert not recorded()
-        assert not recorded()
-    assert recorded()
-    assert seen == {"start": True, "inside": False, "end": True}
-
-
-def test_leaves_made_without_recording_still_are_leaves():
-    with tg.no_grad():
-        x = Tensor([2.0], requires_grad=True)
-        assert x.requires_grad
-        assert not (x * x).requires_grad
-    (x * x).backward()
-    assert_array_equal(x.grad.data, [4])
-
-
-def test_requires_grad_is_settable_on_leaves_only():
-    x = Tensor([1.0])
-    assert x.requires_grad_() is x
-    y = x * 2
-    assert y.requires_grad_() is y
-    with pytest.raises(RuntimeError, match="detach"):
-        y.requires_grad_(False)
-    x.requires_grad = False
-    assert not (x * 2).requires_grad

@@ -134,7 +134,7 @@ class Comparison:
         from rich.text import Text
 
         head, rows = _cells(self)
-        table = Table(box=box.SIMPLE_HEAD)
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False)
         table.add_column("")
         for name in head[1:]:
             table.add_column("\n".join(name), justify="right")
@@ -142,7 +142,7 @@ class Comparison:
             bad = "elements" in row[0]  # lost or not finite: meant to be seen
             cells = [Text(cell, style="bold red" if bad and cell != "0" else "") for cell in row[1:]]
             table.add_row(Text(row[0], style="dim" if row[0].startswith(" ") else ""), *cells)
-        return Group(Text(_title(self)), table)
+        return Group(_title(self), "", table)
 
 
 def compare_gradients(

@@ -84,10 +84,9 @@ class Node:
     def release(self) -> None:
         """Let go of all data; what a picture needs stays."""
         self.saved = self.output = None
-        for value in self.attributes.values():
+        for key, value in self.attributes.items():
             if type(value) in _CONTAINERS:
-                self.attributes = {key: without_data(value) for key, value in self.attributes.items()}
-                break
+                self.attributes = {**self.attributes, key: without_data(value)}
 
 
 _CONTAINERS = frozenset((np.ndarray, tuple, list))
@@ -152,29 +151,31 @@ def backward(
         gradients[source] = _sum(gradients[source], g) if source in gradients else g
         shared.add(source)
     for node in order:
-        g = gradients.get(node)
+        g = gradients.pop(node, None)
         if g is None:
             continue
         if node.hooks:
             for hook in list(node.hooks.values()):
                 g = hook(g)
-            gradients[node] = g
         if visit is not None:
             visit(node, g)
-        if node.retained is None if targets is None else node not in targets:
-            del gradients[node]
-        inputs = node.inputs
-        needs = node.needs if wanted is None else tuple(i for i in node.needs if inputs[i] in wanted)
-        if not needs:
-            continue
-        if lift is None:
-            pulled = _pull(node, g, needs, node.saved, node if node.output is None else node.output)
-        elif issubclass(node.op, FusedOp):
-            pulled = _pull_decomposition(node, g, needs, lift)
-        else:
-            saved = [lift(x, source) for x, source in zip(node.saved or (), inputs, strict=True)]
-            pulled = _pull(node, g, needs, saved, node if node.output is None else lift(node.output, node))
-        for i, gx in pulled:
+        if node.retained is not None if targets is None else node in targets:
+            gradients[node] = g
+        inputs, needs, saved, z = node.inputs, node.needs, node.saved, node.output
+        joint: Any = None  # the gradients of all inputs, where they come together
+        if wanted is not None:
+            needs = tuple(i for i in needs if inputs[i] in wanted)
+        if lift is not None:
+            if issubclass(node.op, FusedOp):
+                joint = _pull_decomposition(node, g, needs, lift)
+                needs = tuple(joint)
+            else:
+                saved = [lift(x, source) for x, source in zip(node.saved or (), inputs, strict=True)]
+                z = None if z is None else lift(z, node)
+        if joint is None and node.op.vjp is not None:
+            joint = _pull_jointly(node, g, saved, z, needs)
+        for i in needs:
+            gx = _pull(node, g, saved, z, i) if joint is None else joint[i]
             source = inputs[i]
             if type(gx) is not np.ndarray or lift is not None:
                 gx = _checked(gx, node.op, i, lift)
@@ -194,29 +195,32 @@ def backward(
     return gradients, shared
 
 
-def _pull(node: Node, g: Any, needs: tuple[int, ...], saved: Any, z: Any) -> list[tuple[int, Any]]:
-    """Run the op's rules: pairs of an input's position and its gradient."""
+def _pull(node: Node, g: Any, saved: Any, z: Any, i: int) -> Any:
+    """Run the op's rule for input i."""
     op = node.op
-    if op.vjp is None:
-        rules = op.vjps
-        pulled = []
-        for i in needs:
-            rule = rules[i] if i < len(rules) else None
-            if rule is None:
-                _no_rule(op, i)
-            try:
-                pulled.append((i, rule(g, z, *saved, **node.attributes)))
-            except (TypeError, AttributeError) as error:
-                raise TypeError(
-                    f"{op.name}: the vjp of input {_input_name(op, i)} failed: {error}. "
-                    "A parameter that starts with an underscore, such as _y, has a shape and a dtype but no numbers"
-                ) from error
-        return pulled
-    gradients = op.vjp(g, z, *saved, needs=_flags(needs, len(saved)), **node.attributes)
-    if not isinstance(gradients, (tuple, list)) or len(gradients) != len(saved):
-        found = f"{len(gradients)} gradients" if isinstance(gradients, (tuple, list)) else type(gradients).__name__
-        raise TypeError(f"{op.name}: its vjp returned {found} for {len(saved)} inputs; return one for each input")
-    return [(i, gradients[i]) for i in needs]
+    rule = op.vjps[i] if i < len(op.vjps) else None
+    if rule is None:
+        _no_rule(op, i)
+    try:
+        return rule(g, node if z is None else z, *saved, **node.attributes)
+    except (TypeError, AttributeError) as error:
+        raise TypeError(
+            f"{op.name}: the vjp of input {_input_name(op, i)} failed: {error}. "
+            "A parameter that starts with an underscore, such as _y, has a shape and a dtype but no numbers"
+        ) from error
+
+
+def _pull_jointly(node: Node, g: Any, saved: Any, z: Any, needs: tuple[int, ...]) -> Sequence[Any]:
+    """Run the op's one rule for all inputs."""
+    flags = [False] * len(saved)
+    for i in needs:
+        flags[i] = True
+    assert node.op.vjp is not None
+    gradients = node.op.vjp(g, node if z is None else z, *saved, needs=flags, **node.attributes)
+    if isinstance(gradients, (tuple, list)) and len(gradients) == len(saved):
+        return gradients
+    found = f"{len(gradients)} gradients" if isinstance(gradients, (tuple, list)) else type(gradients).__name__
+    raise TypeError(f"{node.op.name}: its vjp returned {found} for {len(saved)} inputs; return one for each input")
 
 
 def _wanted(order: list[Node], targets: Collection[Any]) -> set[Any]:
@@ -228,16 +232,9 @@ def _wanted(order: list[Node], targets: Collection[Any]) -> set[Any]:
     return wanted
 
 
-def _flags(needs: tuple[int, ...], count: int) -> list[bool]:
-    flags = [False] * count
-    for i in needs:
-        flags[i] = True
-    return flags
-
-
 def _pull_decomposition(
     node: Node, g: Any, needs: tuple[int, ...], lift: Callable[[Any, Any], Any]
-) -> list[tuple[int, Any]]:
+) -> Mapping[int, Any]:
     """Gradients of a fused op by way of the small ops it stands for, which are recorded and so differentiable again."""
     op, inputs, saved = node.op, node.inputs, node.saved
     assert issubclass(op, FusedOp)
@@ -249,7 +246,7 @@ def _pull_decomposition(
     root = z if z.node is None else z.node
     gradients, _ = backward([(root, g)], {inputs[i] for i in needs}, release=False, lift=lift, newer_than=mark)
     # an input that was given twice has its whole gradient under one key: it is counted for the first place
-    return [(i, gradients.pop(inputs[i])) for i in needs if inputs[i] in gradients]
+    return {i: gradients.pop(inputs[i]) for i in needs if inputs[i] in gradients}
 
 
 def _checked(gradient: Any, op: type[Op], i: int, lift: Callable[[Any, Any], Any] | None) -> Any:
@@ -313,9 +310,7 @@ def _sum(a: Any, b: Any) -> Any:
 
 def _is_held(gradient: Any, node: Node, release: bool) -> bool:
     """Does anything else hold the memory of a gradient that a rule of this node returned?"""
-    if type(gradient) is not np.ndarray:
-        return True
-    if gradient.base is not None:
+    if type(gradient) is not np.ndarray or gradient.base is not None:
         return True
     for x in node.saved or ():
         if gradient is x:

@@ -31,11 +31,20 @@ import keyword
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
 Rule = Callable[..., Any]
+
+
+class Plan(NamedTuple):
+    """What is recorded of a call, given which of its inputs need a gradient."""
+
+    needs: tuple[int, ...]  # positions of the inputs that need one
+    constants: tuple[int, ...]  # positions of the others
+    keep_output: bool  # whether the rules that will run use the output's numbers
+    dropped: tuple[int, ...]  # positions of the inputs of which they use the shape and dtype alone
 
 
 class Op:
@@ -83,7 +92,7 @@ class Op:
     # The typed public function, where `functional` writes one out.
     function: ClassVar[Callable[..., Any] | None] = None
 
-    _plans: ClassVar[dict[tuple[int, int], tuple[tuple[int, ...], bool, tuple[bool, ...]]]]
+    _plans: ClassVar[dict[tuple[int, int], Plan]]
 
     def __new__(cls, *inputs: Any, **attributes: Any) -> Any:
         if _ops.get(cls.name) is not cls:
@@ -153,19 +162,19 @@ class Op:
         )
 
     @classmethod
-    def plan(cls, needed: int, end: int) -> tuple[tuple[int, ...], bool, tuple[bool, ...]]:
-        """What to record of a call: bit i of `needed` is set if input i needs a gradient, and `end` has the bit after.
-
-        The positions of the inputs that need a gradient; whether the rules that will run need the numbers of the
-        output, and of each input.
-        """
+    def plan(cls, needed: int, end: int) -> Plan:
+        """What to record of a call. Bit i of `needed` is set if input i needs a gradient; `end` is the bit after."""
         count = end.bit_length() - 1
         needs = tuple(i for i in range(count) if needed >> i & 1)
-        plan = cls._plans[needed, end] = (needs, *cls._keeps(needs, count))
+        keep_output, keep_inputs = cls._keeps(needs, count)
+        constants = tuple(i for i in range(count) if i not in needs)
+        dropped = tuple(i for i in range(count) if not keep_inputs[i])
+        plan = cls._plans[needed, end] = Plan(needs, constants, keep_output, dropped)
         return plan
 
     @classmethod
     def _keeps(cls, needs: tuple[int, ...], count: int) -> tuple[bool, tuple[bool, ...]]:
+        """Whether the rules that will run use the numbers of the output, and of each of `count` inputs."""
         rules = [cls.vjp] if cls.vjp else [cls.vjps[i] for i in needs if i < len(cls.vjps)]
         used = [_uses(rule, count) for rule in rules if rule is not None]
         return any(u[0] for u in used), tuple(any(u[1 + i] for u in used) for i in range(count))

@@ -376,14 +376,13 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
         data = _held(op, data)
     result = _wrap(data)
     if record and data.dtype.kind == "f":
-        needs, keep_output, keep_inputs = op._plans.get((needed, bit)) or op.plan(needed, bit)
-        if len(needs) < len(sources):
-            sources = [_constant(inputs[i], arrays[i]) if s is None else s for i, s in enumerate(sources)]
-        saved = [
-            array if kept else s if type(s) is Node else Constant(s.shape, s.dtype, None)
-            for array, s, kept in zip(arrays, sources, keep_inputs, strict=True)
-        ]
-        result.node = Node(op, attributes, sources, needs, saved, output if keep_output else None, data, mode.scope)
+        needs, constants, keep_output, dropped = op._plans.get((needed, bit)) or op.plan(needed, bit)
+        for i in constants:
+            sources[i] = _constant(inputs[i], arrays[i])
+        for i in dropped:
+            s = sources[i]
+            arrays[i] = Constant(s.shape, s.dtype, None) if isinstance(s, Tensor) else s
+        result.node = Node(op, attributes, sources, needs, arrays, output if keep_output else None, data, mode.scope)
     return result
 
 

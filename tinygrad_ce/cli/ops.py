@@ -198,10 +198,10 @@ def _kept(op: type[Op]) -> list[str]:
         if op.vjp is None and op.vjps[i] is None:
             lines.append(f"{name} takes no gradient")
             continue
-        _, output, inputs = op.plan(1 << i, 1 << count)
+        plan = op.plan(1 << i, 1 << count)
         residual = issubclass(op, FusedOp) and op.residual
-        kept = ["what its forward sets aside (the residual)" if residual else "the output"] if output else []
-        kept += [other for other, keep in zip(op.inputs, inputs, strict=True) if keep]
+        kept = ["what its forward sets aside (the residual)" if residual else "the output"] if plan.keep_output else []
+        kept += [other for j, other in enumerate(op.inputs) if j not in plan.dropped]
         lines.append(f"for the gradient of {'each of ' * op.variadic}{name}: {', '.join(kept) or 'nothing'}")
     return lines
 

@@ -255,7 +255,7 @@ class Surest:
                 self.rows, self.targets, self.margins, truth, *columns, strict=True
             )
         ]
-        head = ["image", "digit", "margin", "exact", *("\n".join(wrap(c.name, 14)) for c in self.comparison.chains)]
+        head = ["image", "digit", "margin", "exact", *("\n".join(wrap(c.name, 11)) for c in self.comparison.chains)]
         say(f"   The {len(rows)} test images it is surest of: the gradient at the right logit, p - 1", "bold")
         say()
         show(Table(head, rows, right=range(len(head))))

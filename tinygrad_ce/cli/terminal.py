@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
+    from rich.text import Text
 
 WIDTH = 80
 
@@ -36,10 +37,10 @@ def say(text: str = "", style: str = "") -> None:
         print(text)
 
 
-def sentences(*lines: str, indent: str = "") -> None:
-    """Print sentences, each wrapped to the width of a page."""
+def sentences(*lines: str) -> None:
+    """Print sentences, each an entry of a list and wrapped to the width of a page."""
     for line in lines:
-        say("\n".join(wrap(line, WIDTH, initial_indent=indent, subsequent_indent=indent)))
+        say("\n".join(wrap(line, WIDTH, initial_indent="- ", subsequent_indent="  ")))
 
 
 def show(thing: Any) -> None:
@@ -74,14 +75,23 @@ class Table:
     def __rich__(self) -> RichTable:
         from rich import box
         from rich.table import Table as RichTable
-        from rich.text import Text
 
-        table = RichTable(box=box.SIMPLE_HEAD)
+        table = RichTable(box=box.SIMPLE_HEAD, show_edge=False)
         for i, name in enumerate(self.head):
             table.add_column(name, justify="right" if i in self.right else "left", overflow="fold")
         for row in self.rows:
-            table.add_row(*(Text(cell, style="bold red" if "lost" in cell else "") for cell in row))
+            table.add_row(*map(_styled, row))
         return table
+
+
+def _styled(cell: str) -> Text:
+    """What is lost in red; of several lines the first in full, the others dim."""
+    from rich.text import Text
+
+    text = Text(cell, style="bold red" if "lost" in cell else "")
+    if "\n" in cell:
+        text.stylize("dim", cell.index("\n"))
+    return text
 
 
 def at_least(lowest: int) -> Callable[[str], int]:

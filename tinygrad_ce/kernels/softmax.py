@@ -11,6 +11,7 @@ IMA Journal of Numerical Analysis 41(4), 2021.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
@@ -78,7 +79,7 @@ def logsumexp(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: boo
     out = np.empty(len(rows), x.dtype)
     for block in _row_blocks(*rows.shape):
         e = rows[block].astype(np.float64, order="C")
-        _, m, rest = _exp_but_max(e, e)
+        _, m, rest = _exp_but_max(e, e, np.arange(0, e.size, c))
         out[block] = np.where(np.isinf(m), m, m + np.log1p(rest))
     return out.reshape([1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes])
 
@@ -125,10 +126,10 @@ def cross_entropy(z: Array, targets: Array, scale: float | Floats, gradient: boo
 def _cross_entropy_rows(z: Array, targets: Indices, scale: float | Floats, dz: Array | None) -> Floats:
     """The losses of one block of rows; its gradient goes into `dz`."""
     x, e = _work(z, dz)
-    target = np.arange(0, x.size, x.shape[1])
-    target += targets
+    start = np.arange(0, x.size, x.shape[1])
+    target = start + targets
     z_y = x.reshape(-1)[target]
-    top, m, rest = _exp_but_max(x, e)
+    top, m, rest = _exp_but_max(x, e, start)
     if x is not e:
         rest, m = _refine(rest, x), m.astype(np.float64, copy=False)
     losses: Floats = np.log1p(rest)
@@ -147,7 +148,7 @@ def _cross_entropy_rows(z: Array, targets: Indices, scale: float | Floats, dz: A
 
 def _softmax_rows(x: Array, out: Array) -> None:
     x, e = _work(x, out)
-    top, _, rest = _exp_but_max(x, e)
+    top, _, rest = _exp_but_max(x, e, np.arange(0, x.size, x.shape[1]))
     e.reshape(-1)[top] = 1.0
     np.divide(e, (1.0 + rest)[:, None], out=out)
 
@@ -156,7 +157,7 @@ def _log_softmax_rows(x: Array, out: Array) -> None:
     x, e = _work(x, out)
     if e is x:
         e = np.empty_like(x)
-    top, m, rest = _exp_but_max(x, e)
+    top, m, rest = _exp_but_max(x, e, np.arange(0, x.size, x.shape[1]))
     log_sum = np.log1p(_refine(rest, x))
     np.subtract(x, m[:, None], out=e)
     e -= log_sum.astype(e.dtype)[:, None]
@@ -174,10 +175,10 @@ def _work(x: Array, out: Array | None) -> tuple[Array, Array]:
     return x, out if out is not None and out.dtype == x.dtype else np.empty_like(x)
 
 
-def _exp_but_max(x: Array, e: Array) -> tuple[Indices, Array, Array]:
-    """exp(x - m) into `e`, 0 at one maximum of each row: its flat positions, m and the sums s'."""
+def _exp_but_max(x: Array, e: Array, start: Indices) -> tuple[Indices, Array, Array]:
+    """exp(x - m) into `e`, 0 at one maximum of each row: its flat position, m and the sum s'. Rows start at `start`."""
     top = x.argmax(1)
-    top += np.arange(0, x.size, x.shape[1])
+    top += start
     m = x.reshape(-1)[top]
     np.subtract(x, m[:, None], out=e)
     np.exp(e, out=e)
@@ -188,8 +189,15 @@ def _exp_but_max(x: Array, e: Array) -> tuple[Indices, Array, Array]:
 def _row_sums(e: Array) -> Array:
     """Sums of the rows: a product with ones is faster on short rows, pairwise summation better on long."""
     c = e.shape[1]
-    sums: Array = np.vecdot(e, np.ones(c, e.dtype)) if c <= LONG_ROW else np.add.reduce(e, axis=1)
+    sums: Array = np.vecdot(e, _ones(c, e.dtype)) if c <= LONG_ROW else np.add.reduce(e, axis=1)
     return sums
+
+
+@functools.lru_cache(maxsize=64)
+def _ones(count: int, dtype: np.dtype[Any]) -> Array:
+    ones = np.ones(count, dtype)
+    ones.flags.writeable = False
+    return ones
 
 
 def _refine(rest: Array, x: Array) -> Floats:
@@ -203,7 +211,7 @@ def _refine(rest: Array, x: Array) -> Floats:
     if confident.size:
         z = x[confident].astype(np.float64, copy=False)
         e = np.empty_like(z)
-        _, m, sums = _exp_but_max(z, e)
+        _, m, sums = _exp_but_max(z, e, np.arange(0, z.size, z.shape[1]))
         if x.dtype == np.float64:
             d = z - m[:, None]
             b = d - z

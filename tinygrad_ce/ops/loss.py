@@ -59,7 +59,7 @@ class NLLLoss(Op):
 
     @staticmethod
     def _vjp(g: Any, _z: Any, _log_probs: Any, *, targets: Array, axis: int, reduction: str) -> Any:
-        g = np.expand_dims(g, axis) if reduction == "none" else _scaled(g, reduction, targets.size)
+        g = np.expand_dims(g, axis) if reduction == "none" else _scaled(g, reduction, np.size(targets))
         return np.where(one_hot(targets, axis, _log_probs.shape), -g, 0)
 
     vjps = (_vjp,)
@@ -120,7 +120,7 @@ class SoftmaxCrossEntropy(FusedOp):
     def restore(kept: tuple[Array, Array], _z: Any, *, targets: Array, axis: int, reduction: str) -> Sequence[Array]:
         """The logits up to a shift of each row, which softmax does not see: log p, of dz = p / N and l = -log p_y."""
         dz, losses = kept
-        p = dz * targets.size if reduction == "mean" else dz
+        p = dz * np.size(targets) if reduction == "mean" else dz
         hot = one_hot(targets, axis, dz.shape)
         with np.errstate(divide="ignore"):
             log_p = np.where(hot, -np.expand_dims(losses, axis), np.log(np.where(hot, 1, p)))
