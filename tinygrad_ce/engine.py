@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -161,28 +161,38 @@ def backward(
             visit(node, g)
         if node.retained is not None if targets is None else node in targets:
             gradients[node] = g
-        inputs, needs, saved, z = node.inputs, node.needs, node.saved, node.output
+        op, inputs, needs, z = node.op, node.inputs, node.needs, node.output
+        rules: Any = op.vjps
+        saved: Any = node.saved
         joint: Any = None  # the gradients of all inputs, where they come together
         if wanted is not None:
             needs = tuple(i for i in needs if inputs[i] in wanted)
         if lift is not None:
-            if issubclass(node.op, FusedOp):
+            if issubclass(op, FusedOp):
                 joint = _pull_decomposition(node, g, needs, lift)
                 needs = tuple(joint)
             else:
                 saved = [lift(x, source) for x, source in zip(node.saved or (), inputs, strict=True)]
                 z = None if z is None else lift(z, node)
-        if joint is None and node.op.vjp is not None:
+        if z is None:
+            z = node
+        if joint is None and op.vjp is not None:
             joint = _pull_jointly(node, g, saved, z, needs)
         for i in needs:
-            gx = _pull(node, g, saved, z, i) if joint is None else joint[i]
+            if joint is None:
+                try:
+                    gx = rules[i](g, z, *saved, **node.attributes)
+                except _RULE_ERRORS as error:
+                    raise _failed(op, i, error) from error
+            else:
+                gx = joint[i]
             source = inputs[i]
             if type(gx) is not np.ndarray or lift is not None:
-                gx = _checked(gx, node.op, i, lift)
+                gx = _checked(gx, op, i, lift)
             if gx.shape != source.shape:
-                gx = _fit(gx, source.shape, node.op, i)
+                gx = _fit(gx, source.shape, op, i)
             if gx.dtype is not source.dtype:
-                gx = _checked(gx, node.op, i, lift).astype(source.dtype)
+                gx = _checked(gx, op, i, lift).astype(source.dtype)
             if source in gradients:
                 gradients[source] = _sum(gradients[source], gx)
                 shared.discard(source)
@@ -195,19 +205,18 @@ def backward(
     return gradients, shared
 
 
-def _pull(node: Node, g: Any, saved: Any, z: Any, i: int) -> Any:
-    """Run the op's rule for input i."""
-    op = node.op
-    rule = op.vjps[i] if i < len(op.vjps) else None
-    if rule is None:
-        _no_rule(op, i)
-    try:
-        return rule(g, node if z is None else z, *saved, **node.attributes)
-    except (TypeError, AttributeError) as error:
-        raise TypeError(
-            f"{op.name}: the vjp of input {_input_name(op, i)} failed: {error}. "
-            "A parameter that starts with an underscore, such as _y, has a shape and a dtype but no numbers"
-        ) from error
+_RULE_ERRORS = (TypeError, AttributeError, IndexError, ValueError)
+
+
+def _failed(op: type[Op], i: int, error: Exception) -> Exception:
+    """What to say of a rule that could not be run."""
+    if i >= len(op.vjps) or op.vjps[i] is None:
+        return _no_rule(op, i)
+    kind = next(kind for kind in _RULE_ERRORS if isinstance(error, kind))
+    return kind(
+        f"{op.name}: the vjp of input {_input_name(op, i)} failed: {error}. "
+        "A parameter that starts with an underscore, such as _y, has a shape and a dtype but no numbers"
+    )
 
 
 def _pull_jointly(node: Node, g: Any, saved: Any, z: Any, needs: tuple[int, ...]) -> Sequence[Any]:
@@ -216,7 +225,7 @@ def _pull_jointly(node: Node, g: Any, saved: Any, z: Any, needs: tuple[int, ...]
     for i in needs:
         flags[i] = True
     assert node.op.vjp is not None
-    gradients = node.op.vjp(g, node if z is None else z, *saved, needs=flags, **node.attributes)
+    gradients = node.op.vjp(g, z, *saved, needs=flags, **node.attributes)
     if isinstance(gradients, (tuple, list)) and len(gradients) == len(saved):
         return gradients
     found = f"{len(gradients)} gradients" if isinstance(gradients, (tuple, list)) else type(gradients).__name__
@@ -254,7 +263,7 @@ def _checked(gradient: Any, op: type[Op], i: int, lift: Callable[[Any, Any], Any
     if lift is not None and hasattr(gradient, "node"):
         return gradient
     if gradient is None:
-        _no_rule(op, i)
+        raise _no_rule(op, i)
     if isinstance(gradient, (tuple, list)):
         raise TypeError(
             f"{op.name}: the vjp of input {_input_name(op, i)} returned {len(gradient)} gradients where one is expected"
@@ -288,8 +297,8 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     return g.reshape(shape) if extra > 0 else g
 
 
-def _no_rule(op: type[Op], i: int) -> NoReturn:
-    raise NotDifferentiable(
+def _no_rule(op: type[Op], i: int) -> Exception:
+    return NotDifferentiable(
         f"{op.name}: there is no rule for the gradient of input {_input_name(op, i)}; "
         f"give {op.__name__}.vjps one, or call detach() on that input if no gradient is meant to flow through it"
     )

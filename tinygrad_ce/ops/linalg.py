@@ -82,8 +82,9 @@ def _linear_dweight(g: Any, _z: Any, x: Any, _weight: Any, _bias: Any = None) ->
 
 
 def _linear_dbias(g: Any, _z: Any, _x: Any, _weight: Any, _bias: Any) -> Any:
-    axes = 0 if g.ndim == 2 else tuple(range(g.ndim - 1))
-    return np.add.reduce(g, axis=axes, dtype=np.float32 if g.dtype == np.float16 else None)
+    if g.ndim == 2 and g.dtype != np.float16:
+        return np.add.reduce(g, 0)
+    return np.add.reduce(g, tuple(range(g.ndim - 1)), dtype=np.result_type(g, np.float32))
 
 
 @register
