@@ -69,6 +69,9 @@ class Op:
         each input) as a further keyword and returns one gradient for each input, None where none is needed.
     broadcasts
         whether inputs broadcast against each other; the engine then sums gradients back to each input's shape.
+    meaning
+        what the numbers it makes are, such as "probabilities", or "inherited" for an op that only moves numbers about.
+        Tensors remember it, so that a loss can tell that it was given probabilities instead of logits.
     """
 
     name: ClassVar[str] = ""
@@ -80,6 +83,7 @@ class Op:
     vjp: ClassVar[Rule | None] = None
     broadcasts: ClassVar[bool] = False
     residual: ClassVar[bool] = False
+    meaning: ClassVar[str | None] = None
     numpy: ClassVar[tuple[Callable[..., Any], ...]] = ()
 
     # Read off `forward` by `register`: names of the inputs, how many of them may be left out, whether there may be any

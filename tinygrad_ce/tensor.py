@@ -48,11 +48,12 @@ class Tensor(Operators):
     Tensor([[2., 4.], [6., 8.]], shape=(2, 2), dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "_data", "_grad", "_hooks", "_name", "_requires_grad", "node")
+    __slots__ = ("__weakref__", "_data", "_grad", "_hooks", "_meaning", "_name", "_requires_grad", "node")
 
     _data: Array
     _grad: Tensor | None
     _hooks: dict[int, Callable[[Any], Any]] | None
+    _meaning: str | None
     _name: str | None
     _requires_grad: bool
     node: Node | None  # what made it; None for a leaf
@@ -68,6 +69,7 @@ class Tensor(Operators):
         self._requires_grad = bool(requires_grad)
         self._grad = None
         self._hooks = None
+        self._meaning = None
         self._name = name
         self.node = None
 
@@ -114,6 +116,11 @@ class Tensor(Operators):
             self.node.name = value
 
     @property
+    def meaning(self) -> str | None:
+        """What the numbers are, known from the op that made them: "probabilities", "log-probabilities", or None."""
+        return self._meaning
+
+    @property
     def is_leaf(self) -> bool:
         """Made by the user, or not recorded; only such a tensor's `.grad` is filled unasked."""
         return self.node is None
@@ -158,12 +165,14 @@ class Tensor(Operators):
 
     def detach(self) -> Tensor:
         """The same array as a constant: no gradient flows through the result."""
-        return _wrap(self._data)
+        tensor = _wrap(self._data)
+        tensor._meaning = self._meaning
+        return tensor
 
     def __copy__(self) -> Tensor:
         """The same array at the same place in the graph."""
         tensor = _rebuild(type(self), self._data, self._requires_grad, self._name, self._grad)
-        tensor.node = self.node
+        tensor.node, tensor._meaning = self.node, self._meaning
         for key, value in getattr(self, "__dict__", {}).items():
             setattr(tensor, key, value)
         return tensor
@@ -375,6 +384,8 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
     if data.dtype not in HELD:
         data = _held(op, data)
     result = _wrap(data)
+    if op.meaning is not None:
+        result._meaning = _inherited(inputs) if op.meaning == "inherited" else op.meaning
     if record and data.dtype.kind == "f":
         needs, constants, keep_output, dropped = op._plans.get((needed, bit)) or op.plan(needed, bit)
         for i in constants:
@@ -384,6 +395,12 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
             arrays[i] = Constant(s.shape, s.dtype, None) if isinstance(s, Tensor) else s
         result.node = Node(op, attributes, sources, needs, arrays, output if keep_output else None, data, mode.scope)
     return result
+
+
+def _inherited(inputs: Sequence[Any]) -> str | None:
+    """What the inputs are, if they agree."""
+    meanings = {x._meaning if isinstance(x, Tensor) else None for x in inputs}
+    return meanings.pop() if len(meanings) == 1 else None
 
 
 def _held(op: type[Op], data: Array) -> Array:
@@ -407,7 +424,7 @@ def _wrap(data: Array) -> Tensor:
     tensor = _new(Tensor)
     tensor._data = data
     tensor._requires_grad = False
-    tensor._grad = tensor._hooks = tensor._name = tensor.node = None
+    tensor._grad = tensor._hooks = tensor._meaning = tensor._name = tensor.node = None
     return tensor
 
 

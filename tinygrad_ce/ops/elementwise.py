@@ -388,6 +388,7 @@ class AsType(Op):
     formula = "z = x"
     vjp_formula = "dx = g"
     latex = r"z = x"
+    meaning = "inherited"
     vjps = (lambda g, _z, _x, *, dtype: g,)
 
     @staticmethod

@@ -22,6 +22,7 @@ class Reshape(Op):
     formula = "z = x in another shape"
     vjp_formula = "dx = g in the shape of x"
     latex = r"z = \mathrm{reshape}(x)"
+    meaning = "inherited"
     numpy = (np.reshape,)
     vjps = (lambda g, _z, _x, *, shape: g.reshape(_x.shape),)
 
@@ -44,6 +45,7 @@ class Transpose(Op):
     formula = "z = x with axes permuted"
     vjp_formula = "dx = g with axes permuted back"
     latex = r"z = x^\top"
+    meaning = "inherited"
     numpy = (np.transpose,)
     vjps = (_transpose_vjp,)
 
@@ -60,6 +62,7 @@ class SwapAxes(Op):
     formula = "z = x with axis1 and axis2 exchanged"
     vjp_formula = "dx = g with axis1 and axis2 exchanged"
     latex = r"z_{\dots j \dots i \dots} = x_{\dots i \dots j \dots}"
+    meaning = "inherited"
     numpy = (np.swapaxes,)
     vjps = (lambda g, _z, _x, *, axis1, axis2: g.swapaxes(axis1, axis2),)
 
@@ -75,6 +78,7 @@ class Squeeze(Op):
     formula = "z = x without axes of length 1"
     vjp_formula = "dx = g in the shape of x"
     latex = r"z = \mathrm{squeeze}(x)"
+    meaning = "inherited"
     numpy = (np.squeeze,)
     vjps = (lambda g, _z, _x, *, axis: g.reshape(_x.shape),)
 
@@ -90,6 +94,7 @@ class ExpandDims(Op):
     formula = "z = x with new axes of length 1"
     vjp_formula = "dx = g in the shape of x"
     latex = r"z = \mathrm{expand}(x)"
+    meaning = "inherited"
     numpy = (np.expand_dims,)
     vjps = (lambda g, _z, _x, *, axis: g.reshape(_x.shape),)
 
@@ -105,6 +110,7 @@ class BroadcastTo(Op):
     formula = "z = x repeated to another shape"
     vjp_formula = "dx = sum of g over the repeats"
     latex = r"z = \mathrm{broadcast}(x)"
+    meaning = "inherited"
     numpy = (np.broadcast_to,)
     vjps = (lambda g, _z, _x, *, shape: g,)
     broadcasts = True
@@ -122,6 +128,7 @@ class GetItem(Op):
     formula = "z = x[index]"
     vjp_formula = "dx = zeros, with g added at index"
     latex = r"z = x[i]"
+    meaning = "inherited"
     vjps = (lambda g, _z, _x, *, index: ScatterAdd(g, index=index, shape=_x.shape),)
 
     @staticmethod
@@ -177,6 +184,7 @@ class TakeAlongAxis(Op):
     formula = "z[i, j] = x[i, indices[i, j]]"
     vjp_formula = "dx = zeros, with g[i, j] added at [i, indices[i, j]]"
     latex = r"z_{ij} = x_{i, k_{ij}}"
+    meaning = "inherited"
     numpy = (np.take_along_axis,)
     vjps = (_take_along_axis_vjp,)
 
@@ -204,6 +212,7 @@ class Concatenate(Op):
     formula = "z = [x_1, x_2, ...]"
     vjp_formula = "dx_k = the part of g that came from x_k"
     latex = r"z = [x_1, x_2, \dots]"
+    meaning = "inherited"
     numpy = (np.concatenate,)
     vjp = _concatenate_vjp
 
@@ -224,6 +233,7 @@ class Stack(Op):
     formula = "z[k] = x_k"
     vjp_formula = "dx_k = g[k]"
     latex = r"z_k = x_k"
+    meaning = "inherited"
     numpy = (np.stack,)
     vjp = _stack_vjp
 
@@ -259,6 +269,7 @@ class Flip(Op):
     formula = "z_i = x_(n-1-i)"
     vjp_formula = "dx_i = g_(n-1-i)"
     latex = r"z_i = x_{n-1-i}"
+    meaning = "inherited"
     numpy = (np.flip,)
     vjps = (lambda g, _z, _x, *, axis: np.flip(g, axis),)
 
