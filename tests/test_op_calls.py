@@ -80,3 +80,12 @@ def test_arrays_that_a_tensor_cannot_hold_are_refused(name: str, dtype: str) -> 
     x = np.ones((2, 2), dtype)
     with pytest.raises(TypeError):
         getattr(F, name)(*[x] * (2 if name == "mul" else 1))
+
+
+@pytest.mark.parametrize("name", [n for n, op in tg.registry.items() if op.__module__ == "tinygrad_ce.ops.activation"])
+def test_activations_of_integers_are_those_of_floats(name):
+    function = getattr(F, name)
+    integers = np.array([-3, -1, 0, 1, 2])
+    found = function(integers)
+    assert found.dtype.kind == "f" or name == "relu"
+    np.testing.assert_array_equal(found.data, function(integers.astype(np.float64)).data)

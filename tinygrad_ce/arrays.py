@@ -84,10 +84,10 @@ def plain(x: Any) -> Any:
     return x
 
 
-def summary(array: NDArray[Any]) -> str:
+def summary(array: NDArray[Any], indent: int) -> str:
     """The values on a few lines: all of a small array, the edges of a large one, the range of one with many axes."""
     if array.size > 60 and array.ndim > 4:
         return f"{array.size} values from {array.min():.4g} to {array.max():.4g}"
     edge = 3 if array.ndim < 3 else 1
     text = np.array2string(array, separator=", ", precision=4, threshold=60, edgeitems=edge, max_line_width=100)
-    return text.replace("\n", "\n" + " " * len("Tensor("))
+    return "\n".join((" " * indent + line if i and line else line) for i, line in enumerate(text.split("\n")))

@@ -141,8 +141,8 @@ def backward(
     for node in order:
         if node.saved is None:
             raise RuntimeError(
-                f"backward: this graph was freed by an earlier backward pass (found at {node.op.name}); "
-                "give that pass retain_graph=True, or run the forward again"
+                f"backward: this graph was freed by an earlier backward pass, or by one that failed half-way (found at "
+                f"{node.op.name}); give that pass retain_graph=True, or run the forward again"
             )
     wanted = None if targets is None else _wanted(order, targets)
     gradients: dict[Any, Any] = {}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from tinygrad_ce.arrays import plain
+from tinygrad_ce.mode import mode
 from tinygrad_ce.registry import Op, by_numpy, registry
 
 # Piecewise constant or not of real values: computed on the arrays, no gradient flows through the result.
@@ -53,7 +56,7 @@ class Operators:
     @property
     def T(self) -> Self:
         """All axes reversed."""
-        result: Self = call(registry["transpose"], self)
+        result: Self = public_function(registry["transpose"])(self)
         return result
 
     def __add__(self, other: Any) -> Self:
@@ -91,6 +94,27 @@ class Operators:
 
     def __rmatmul__(self, other: Any) -> Self:
         return self._apply("matmul", other, self)
+
+    def _rebound(self, name: str, other: Any) -> Self:
+        tensor: Any = self
+        if tensor.is_leaf and tensor.requires_grad and not mode.recording:
+            raise RuntimeError(
+                "inside no_grad(), x += y and the like would make a new tensor and leave this leaf as it was; write "
+                "x.data += y.data to change it in place"
+            )
+        return self._apply(name, self, other)
+
+    def __iadd__(self, other: Any) -> Self:
+        return self._rebound("add", other)
+
+    def __isub__(self, other: Any) -> Self:
+        return self._rebound("sub", other)
+
+    def __imul__(self, other: Any) -> Self:
+        return self._rebound("mul", other)
+
+    def __itruediv__(self, other: Any) -> Self:
+        return self._rebound("div", other)
 
     def __neg__(self) -> Self:
         return self._apply("neg", self)
@@ -139,7 +163,7 @@ class Operators:
     __hash__ = object.__hash__
 
     def __getitem__(self, index: Any) -> Self:
-        item: Self = call(registry["getitem"], self, index)
+        item: Self = public_function(registry["getitem"])(self, index)
         return item
 
     # Ops as methods, and NumPy's functions on Tensors
@@ -147,7 +171,7 @@ class Operators:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         op = registry.get(name)
         if op is not None:
-            return functools.partial(call, op, self)
+            return types.MethodType(public_function(op), self)
         if name in _CONSTANT_METHODS:
             return functools.partial(_constant, getattr(np, name), self)
         raise AttributeError(f"Tensor has no attribute and no registered op {name!r}", name=name, obj=self)
@@ -177,17 +201,40 @@ def _constant(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return Operators.__constant__(np.asarray(function(*plain(args), **plain(kwargs))))
 
 
-def call(op: type[Op], *args: Any, **kwargs: Any) -> Any:
-    """Call an op as users do: by its public function if one is written, else inputs first, then metadata in order."""
+def public_function(op: type[Op]) -> Callable[..., Any]:
+    """The function by which users call an op: the one that was written for it, else inputs first, then metadata."""
     if op.function is not None:
-        return op.function(*args, **kwargs)
-    return Operators.__apply_op__(op, *op.bind(args, kwargs))
+        return op.function
+
+    def unary(x: Any) -> Any:
+        return Operators.__apply_op__(op, (x,))
+
+    def binary(x: Any, y: Any) -> Any:
+        return Operators.__apply_op__(op, (x, y))
+
+    def general(*args: Any, **kwargs: Any) -> Any:
+        return Operators.__apply_op__(op, *op.bind(args, kwargs))
+
+    common: dict[tuple[str, ...], Callable[..., Any]] = {("x",): unary, ("x", "y"): binary}
+    function = general if op.attributes or op.variadic else common.get(op.inputs, general)
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = op.__doc__
+    function.__signature__ = op.signature()  # type: ignore[attr-defined]
+    op.function = function
+    return function
 
 
 def _numpy_function(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     op = by_numpy.get(function)
     if op is not None:
-        return call(op, *args, **kwargs)
+        public = public_function(op)
+        try:
+            return public(*args, **kwargs)
+        except TypeError as error:
+            if not str(error).startswith(f"{public.__name__}()"):
+                raise
+            signature = f"{public.__name__}{inspect.signature(public)}"
+            raise TypeError(f"np.{function.__name__}: {error}; on Tensors it is {signature}") from None
     if function in _CONSTANT:
         return _constant(function, *args, **kwargs)
     if function in _INSPECT:

@@ -237,9 +237,11 @@ def register(op: _AnyOp) -> _AnyOp:
         raise ValueError(f"register: the name {name!r} of {op.__name__} cannot be written as a function's name")
     if name in reserved:
         raise ValueError(f"register: the name {name!r} of {op.__name__} is an attribute of Tensor; give another one")
-    if name in _ops:
+    old = _ops.get(name)
+    again = old is not None and op.__module__ == old.__module__ == "__main__" and op.__qualname__ == old.__qualname__
+    if old is not None and not again:  # a notebook cell that is run again may define its op again
         raise ValueError(
-            f"register: the name {name!r} is taken by {_ops[name].__module__}.{_ops[name].__qualname__}; "
+            f"register: the name {name!r} is taken by {old.__module__}.{old.__qualname__}; "
             f'give {op.__name__} another one, name = "..."'
         )
     if not callable(getattr(op, "forward", None)):
@@ -265,7 +267,8 @@ def register(op: _AnyOp) -> _AnyOp:
     _ops[name] = op
     ufunc = (op.forward,) if isinstance(op.forward, np.ufunc) else ()
     for numpy_function in (*ufunc, *op.numpy):
-        _by_numpy.setdefault(numpy_function, op)
+        if again or numpy_function not in _by_numpy:
+            _by_numpy[numpy_function] = op
     return op
 
 

@@ -37,6 +37,9 @@ class Tensor(Operators):
 
     Raises TypeError for data that is not real numbers, and for `requires_grad=True` on integers or bools.
 
+    Arrays are not copied into the graph: one that is changed between forward and backward, a parameter by an optimizer
+    say, changes the gradient.
+
     A Tensor has NumPy's operators, and as methods every registered op under NumPy's name and signature; NumPy's own
     functions take Tensors too.
 
@@ -171,8 +174,8 @@ class Tensor(Operators):
 
     def __copy__(self) -> Tensor:
         """The same array at the same place in the graph."""
-        tensor = _rebuild(type(self), self._data, self._requires_grad, self._name, self._grad)
-        tensor.node, tensor._meaning = self.node, self._meaning
+        tensor = _rebuild(type(self), self._data, self._requires_grad, self._name, self._grad, self._meaning)
+        tensor.node = self.node
         for key, value in getattr(self, "__dict__", {}).items():
             setattr(tensor, key, value)
         return tensor
@@ -215,7 +218,8 @@ class Tensor(Operators):
             details.append(f"op={self.node.op.name}")
         elif self._requires_grad:
             details.append("requires_grad=True")
-        return f"{type(self).__name__}({summary(self._data)}, {', '.join(details)})"
+        kind = type(self).__name__
+        return f"{kind}({summary(self._data, len(kind) + 1)}, {', '.join(details)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.node is not None:  # a copy would have no way back to the leaves
@@ -223,7 +227,7 @@ class Tensor(Operators):
                 "only leaves can be copied or pickled; this tensor was computed by an op: use detach() first"
             )
         state = getattr(self, "__dict__", None)  # of a subclass
-        return _rebuild, (type(self), self._data, self._requires_grad, self._name, self._grad), state
+        return _rebuild, (type(self), self._data, self._requires_grad, self._name, self._grad, self._meaning), state
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if self.requires_grad:
@@ -259,7 +263,7 @@ class Tensor(Operators):
                 f"grad: expected shape {self.shape} and dtype {self.dtype}, "
                 f"found shape {gradient.shape} and dtype {gradient.dtype}"
             )
-        self._grad = gradient
+        self._grad = own(gradient)  # a copy: backward passes will write into it
 
     def backward(
         self, gradient: TensorLike | None = None, *, retain_graph: bool = False, create_graph: bool = False
@@ -371,14 +375,16 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
             arrays.append(to_array(x))
         sources.append(source)
         bit += bit
+    if needed == 0 and all(type(x) in _WEAK for x in arrays):  # nothing that Python numbers could be weak beside
+        arrays = [to_array(x) for x in arrays]
     record = needed != 0 and mode.recording
     try:
         if op.residual:
             data, output = op.forward(*arrays, gradient=record, **attributes)
         else:
             data = output = op.forward(*arrays, **attributes)
-    except (ValueError, TypeError, IndexError) as error:
-        raise _explained(error, op, arrays) from None
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        raise _explained(error, op, arrays) from error
     if type(data) is not np.ndarray:
         data = np.asarray(data)
     if data.dtype not in HELD:
@@ -444,13 +450,21 @@ def _explained(error: Exception, op: type[Op], arrays: Sequence[Any]) -> Excepti
     if str(error).startswith(op.name):
         return error
     shapes = ", ".join(str(x.shape) if isinstance(x, np.ndarray) else repr(x) for x in arrays)
-    kind = next(k for k in (IndexError, ValueError, TypeError) if isinstance(error, k))
+    kind = next((k for k in (IndexError, ValueError) if isinstance(error, k)), TypeError)
     return kind(f"{op.name} of {shapes}: {error}")
 
 
-def _rebuild(kind: type[Tensor], data: Array, requires_grad: bool, name: str | None, grad: Tensor | None) -> Tensor:
+def _rebuild(
+    kind: type[Tensor],
+    data: Array,
+    requires_grad: bool,
+    name: str | None,
+    grad: Tensor | None,
+    meaning: str | None,
+) -> Tensor:
     tensor = _new(kind)
     Tensor.__init__(tensor, data, name=name)
     tensor._requires_grad = requires_grad
     tensor._grad = grad
+    tensor._meaning = meaning
     return tensor

@@ -192,7 +192,8 @@ def _kept(op: type[Op]) -> list[str]:
     """For the gradient of each input, which arrays its rule needs."""
     if orders(op) == "none":
         return ["nothing: it has no gradient"]
-    count = len(op.inputs)
+    count = 2 if op.variadic else len(op.inputs)
+    names = ["itself", "the other operands"] if op.variadic else op.inputs
     lines = []
     for i, name in enumerate(op.inputs):
         if op.vjp is None and op.vjps[i] is None:
@@ -201,7 +202,7 @@ def _kept(op: type[Op]) -> list[str]:
         plan = op.plan(1 << i, 1 << count)
         residual = issubclass(op, FusedOp) and op.residual
         kept = ["what its forward sets aside (the residual)" if residual else "the output"] if plan.keep_output else []
-        kept += [other for j, other in enumerate(op.inputs) if j not in plan.dropped]
+        kept += [other for j, other in enumerate(names) if j not in plan.dropped]
         lines.append(f"for the gradient of {'each of ' * op.variadic}{name}: {', '.join(kept) or 'nothing'}")
     return lines
 

@@ -22,7 +22,7 @@ def __getattr__(name: str) -> Callable[..., Any]:
     op = registry.get(name)
     if op is None:
         raise AttributeError(f"module {__name__!r} has no attribute and no registered op {name!r}")
-    return op.function or function_of(op)
+    return function_of(op)
 
 
 def __dir__() -> list[str]:

@@ -7,10 +7,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tinygrad_ce.arrays import plain
+from tinygrad_ce.arrays import plain, to_array
 from tinygrad_ce.functional._public import function_of, implements
 from tinygrad_ce.ops import activation, elementwise
-from tinygrad_ce.tensor import Tensor, TensorLike, apply
+from tinygrad_ce.tensor import Tensor, TensorLike, apply, as_tensor
+
+__all__ = [
+    "abs", "add", "astype", "clip", "cos", "div", "elu", "erf", "erfc", "exp", "expm1", "gelu", "leaky_relu", "log",
+    "log1p", "log_sigmoid", "maximum", "minimum", "mul", "neg", "pow", "reciprocal", "relu", "sigmoid", "silu", "sin",
+    "softplus", "sqrt", "square", "sub", "tanh", "where",
+]  # fmt: skip
 
 add = function_of(elementwise.Add)
 sub = function_of(elementwise.Sub)
@@ -97,8 +103,12 @@ def clip(x: TensorLike, a_min: Any = None, a_max: Any = None, *, min: Any = None
     >>> tg.functional.clip([-1.0, 0.5, 3.0], 0.0, 1.0)
     Tensor([0. , 0.5, 1. ], shape=(3,), dtype=float32)
     """
+    if (a_min is not None and min is not None) or (a_max is not None and max is not None):
+        raise TypeError("clip: a limit is given twice; min= is a_min and max= is a_max")
     limits = {"a_min": a_min if min is None else min, "a_max": a_max if max is None else max}
     for name, limit in limits.items():
+        if isinstance(limit, (list, tuple)):
+            limits[name] = to_array(limit)
         if isinstance(limit, Tensor) and limit.requires_grad:
             raise TypeError(f"clip: {name} requires a gradient, but limits are constants; use maximum() and minimum()")
     return apply(elementwise.Clip, (x,), plain(limits))
@@ -116,6 +126,8 @@ def where(condition: TensorLike, x: TensorLike, y: TensorLike) -> Tensor:
     Tensor([1., 0.], shape=(2,), dtype=float32)
     """
     mask = np.asarray(plain(condition))
+    if not any(isinstance(value, (Tensor, np.ndarray, np.generic)) for value in (x, y)):
+        x, y = as_tensor(x), as_tensor(y)  # two Python numbers have the default dtype
     return apply(elementwise.Where, (mask if mask.dtype == bool else mask != 0, x, y))
 
 

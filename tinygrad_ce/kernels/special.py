@@ -128,14 +128,20 @@ def softplus(x: ArrayLike) -> Array:
     return np.asarray(np.maximum(v, 0.0) + np.log1p(np.exp(-np.abs(v))), x.dtype)
 
 
-def _at_least_float32(x: ArrayLike) -> tuple[Array, Array]:
+def _floating(x: ArrayLike) -> Array:
+    """Integers become float64, as in NumPy's own functions."""
     x = np.asarray(x)
+    return x if x.dtype.kind == "f" else x.astype(np.float64)
+
+
+def _at_least_float32(x: ArrayLike) -> tuple[Array, Array]:
+    x = _floating(x)
     return x, x.astype(np.float32) if x.dtype == np.float16 else x
 
 
 def _split(x: ArrayLike) -> tuple[Array, Floats, Floats, NDArray[np.bool_], Floats]:
     """`x`, its values flat in float64, their sizes, where these are small, and room for the result."""
-    x = np.asarray(x)
+    x = _floating(x)
     v = x.astype(np.float64).reshape(-1)
     y = np.abs(v)
     return x, v, y, y <= SMALL, np.empty_like(v)

@@ -29,8 +29,8 @@ class Parameter(Tensor):
 class Module:
     """Base class of everything that holds parameters. A subclass sets attributes and defines `forward`.
 
-    Parameters and modules are found among the attributes, in the order they were set; a parameter's name is the path
-    of attributes that leads to it.
+    Parameters and modules are found among the attributes, in the order they were set (not inside lists: use
+    `Sequential`); a parameter's name is the path of attributes that leads to it.
 
     >>> import numpy as np
     >>> import tinygrad_ce as tg
@@ -65,11 +65,16 @@ class Module:
         """Pairs of name and module of the modules directly below this one."""
         return ((name, value) for name, value in vars(self).items() if isinstance(value, Module))
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Pairs of path and module: this one (its path is the prefix) and all below it, outermost first."""
-        yield prefix, self
-        for name, child in self.children():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """Pairs of path and module: this one (its path is "") and all below it, outermost first, each once."""
+        seen: set[int] = set()
+        stack: list[tuple[str, Module]] = [("", self)]
+        while stack:
+            path, module = stack.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield path, module
+                stack += [(f"{path}.{name}" if path else name, child) for name, child in reversed([*module.children()])]
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Pairs of path and parameter, each parameter once, under the first path that leads to it."""

@@ -27,7 +27,7 @@ class ReLU(Op):
     formula = "z = max(x, 0)"
     vjp_formula = "dx = g where x > 0, else 0"
     latex = r"z = \max(x, 0)"
-    vjps = (lambda g, z, _x: g * (z > 0),)
+    vjps = (lambda g, z, _x: np.where(z > 0, g, 0),)  # g * (z > 0) would make nan of an infinite g
 
     @staticmethod
     def forward(x: Array) -> Array:

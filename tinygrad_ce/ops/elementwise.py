@@ -101,7 +101,7 @@ def _pow_base(g: Any, _z: Any, x: Any, y: Any) -> Any:
     # where y = 0 the derivative is 0, also at x = 0, where x ** (y - 1) is infinite
     if isinstance(y, (int, float)):
         return g * (y * x ** (y - 1 if y else 1))
-    return g * (y * x ** np.where(y == 0, 1, y - 1))
+    return g * (y * np.where((x == 0) & (y == 0), 1, x) ** (y - 1))
 
 
 def _pow_exponent(g: Any, z: Any, x: Any, _y: Any) -> Any:
@@ -341,7 +341,10 @@ class Clip(Op):
 
     @staticmethod
     def forward(x: Array, *, a_min: Any = None, a_max: Any = None) -> Array:
-        return np.asarray(x) if a_min is None and a_max is None else np.clip(x, a_min, a_max)
+        z = np.asarray(x) if a_min is None and a_max is None else np.clip(x, a_min, a_max)
+        if z.shape != np.shape(x):
+            raise ValueError(f"clip: limits that broadcast x of shape {np.shape(x)} to {z.shape}; they must fit x")
+        return z
 
 
 def _outside(x: Any, a_min: Any, a_max: Any) -> Any:

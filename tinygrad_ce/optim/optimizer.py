@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 from tinygrad_ce.tensor import Tensor
@@ -13,8 +14,10 @@ class Optimizer:
     """Base class: holds the parameters, checks them, and clears their gradients."""
 
     def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
-        self.parameters = list(parameters)
         kind = type(self).__name__
+        if isinstance(parameters, Tensor) or hasattr(parameters, "parameters"):
+            raise TypeError(f"{kind}: found one {type(parameters).__name__}; write model.parameters(), or [tensor]")
+        self.parameters = list(parameters)
         if not self.parameters:
             raise ValueError(f"{kind}: no parameters given; write {kind}(model.parameters(), ...)")
         for i, parameter in enumerate(self.parameters):
@@ -37,5 +40,5 @@ class Optimizer:
 
 def check_range(kind: str, name: str, value: Any, low: float, high: float) -> None:
     """ValueError unless low <= value < high."""
-    if not (isinstance(value, (int, float)) and low <= value < high):
+    if not (isinstance(value, Real) and low <= float(value) < high):
         raise ValueError(f"{kind}: {name}={value!r}; expected a number from {low} to below {high}")
