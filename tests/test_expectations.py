@@ -92,3 +92,10 @@ def test_optimizers_want_a_list_of_parameters():
         with pytest.raises(TypeError, match=r"model\.parameters\(\)"):
             tg.optim.SGD(wrong, lr=0.1)
     tg.optim.SGD(model.parameters(), lr=np.float32(0.1))
+
+
+def test_every_op_is_known_to_editors_as_a_method():
+    from tinygrad_ce.methods import Methods
+
+    own = {name for name, op in tg.registry.items() if op.__module__.startswith("tinygrad_ce.ops.")}
+    assert set(Methods.__annotations__) == own

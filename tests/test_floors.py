@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "tinygrad_ce"
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("mode", "registry", "arrays", "engine", "operators", "autograd"),
+    ("mode", "methods", "registry", "arrays", "engine", "operators", "autograd"),
     ("tensor",),
     ("kernels", "ops", "functional"),
     ("nn", "optim", "data", "graph", "viz", "compare", "testing"),

@@ -100,7 +100,12 @@ _default_dtype: np.dtype[Any] = np.dtype(np.float32)
 
 
 def get_default_dtype() -> np.dtype[Any]:
-    """The dtype that lists and Python floats get; float32 unless `set_default_dtype` changed it."""
+    """The dtype that lists and Python floats get; float32 unless `set_default_dtype` changed it.
+
+    >>> import tinygrad_ce as tg
+    >>> tg.get_default_dtype()
+    dtype('float32')
+    """
     return _default_dtype
 
 

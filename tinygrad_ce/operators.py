@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from tinygrad_ce.arrays import plain
+from tinygrad_ce.methods import Methods
 from tinygrad_ce.mode import mode
 from tinygrad_ce.registry import Op, by_numpy, registry
 
@@ -32,7 +33,7 @@ _INSPECT = frozenset({
 _CONSTANT_METHODS = frozenset({"any", "all", "argmax", "argmin", "argsort", "round"})
 
 
-class Operators:
+class Operators(Methods):
     """What makes a Tensor feel like an array. It applies ops through `__apply_op__` and knows nothing else of it."""
 
     __slots__ = ()

@@ -155,6 +155,8 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
     >>> x.grad
     Tensor([1., 0., 2.], shape=(3,), dtype=float32)
     """
+    if isinstance(index, Tensor) and index.dtype.kind == "f":  # as Tensor([0, 1]) is
+        raise IndexError(f"getitem: index is a Tensor of {index.dtype}; write an integer array, np.array([0, 1])")
     return apply(ops.GetItem, (as_tensor(x),), {"index": plain(index)})
 
 

@@ -97,14 +97,24 @@ class Sequential(Module):
 
 
 class ReLU(Module):
-    """max(x, 0), see `functional.relu`."""
+    """max(x, 0), see `functional.relu`.
+
+    >>> from tinygrad_ce import nn
+    >>> nn.ReLU()([-1.0, 2.0])
+    Tensor([0., 2.], shape=(2,), dtype=float32)
+    """
 
     def forward(self, x: TensorLike) -> Tensor:
         return F.relu(x)
 
 
 class LeakyReLU(Module):
-    """x if x > 0 else negative_slope * x, see `functional.leaky_relu`."""
+    """x if x > 0 else negative_slope * x, see `functional.leaky_relu`.
+
+    >>> from tinygrad_ce import nn
+    >>> nn.LeakyReLU(0.5)([-1.0, 2.0])
+    Tensor([-0.5,  2. ], shape=(2,), dtype=float32)
+    """
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
@@ -117,7 +127,12 @@ class LeakyReLU(Module):
 
 
 class ELU(Module):
-    """x if x > 0 else alpha * (exp(x) - 1), see `functional.elu`."""
+    """x if x > 0 else alpha * (exp(x) - 1), see `functional.elu`.
+
+    >>> from tinygrad_ce import nn
+    >>> nn.ELU()([-1.0, 2.0])
+    Tensor([-0.6321,  2.    ], shape=(2,), dtype=float32)
+    """
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
@@ -130,7 +145,12 @@ class ELU(Module):
 
 
 class GELU(Module):
-    """x * Phi(x), see `functional.gelu`; `approximate` is "none" or "tanh"."""
+    """x * Phi(x), see `functional.gelu`; `approximate` is "none" or "tanh".
+
+    >>> from tinygrad_ce import nn
+    >>> nn.GELU("tanh")([-1.0, 2.0])
+    Tensor([-0.1588,  1.9546], shape=(2,), dtype=float32)
+    """
 
     def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
         self.approximate: Literal["none", "tanh"] = approximate
@@ -143,28 +163,48 @@ class GELU(Module):
 
 
 class SiLU(Module):
-    """x * sigmoid(x), see `functional.silu`."""
+    """x * sigmoid(x), see `functional.silu`.
+
+    >>> from tinygrad_ce import nn
+    >>> nn.SiLU()([-1.0, 2.0])
+    Tensor([-0.2689,  1.7616], shape=(2,), dtype=float32)
+    """
 
     def forward(self, x: TensorLike) -> Tensor:
         return F.silu(x)
 
 
 class Sigmoid(Module):
-    """1 / (1 + exp(-x)), see `functional.sigmoid`."""
+    """1 / (1 + exp(-x)), see `functional.sigmoid`.
+
+    >>> from tinygrad_ce import nn
+    >>> nn.Sigmoid()([0.0, 2.0])
+    Tensor([0.5   , 0.8808], shape=(2,), dtype=float32)
+    """
 
     def forward(self, x: TensorLike) -> Tensor:
         return F.sigmoid(x)
 
 
 class Softplus(Module):
-    """log(1 + exp(x)), see `functional.softplus`."""
+    """log(1 + exp(x)), see `functional.softplus`.
+
+    >>> from tinygrad_ce import nn
+    >>> nn.Softplus()([0.0, -20.0])
+    Tensor([6.9315e-01, 2.0612e-09], shape=(2,), dtype=float32)
+    """
 
     def forward(self, x: TensorLike) -> Tensor:
         return F.softplus(x)
 
 
 class Tanh(Module):
-    """tanh(x), see `functional.tanh`."""
+    """tanh(x), see `functional.tanh`.
+
+    >>> from tinygrad_ce import nn
+    >>> nn.Tanh()([0.0, 1.0])
+    Tensor([0.    , 0.7616], shape=(2,), dtype=float32)
+    """
 
     def forward(self, x: TensorLike) -> Tensor:
         return F.tanh(x)
