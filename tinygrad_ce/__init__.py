@@ -8,10 +8,10 @@
 Tensor([[ 0.09  ,  0.2447, -0.3348]], shape=(1, 3), dtype=float32)
 """
 
-from tinygrad_ce import data, functional, nn, optim
+from tinygrad_ce import compare, data, functional, nn, optim
 from tinygrad_ce import functional as F
 from tinygrad_ce.autograd import grad
-from tinygrad_ce.compare import compare_gradients
+from tinygrad_ce.compare import compare_gradients, compare_models
 from tinygrad_ce.engine import NotDifferentiable
 from tinygrad_ce.mode import enable_grad, get_default_dtype, no_grad, set_default_dtype
 from tinygrad_ce.registry import FusedOp, Op, register, registry
@@ -28,7 +28,9 @@ __all__ = [
     "Op",
     "Tensor",
     "check_op",
+    "compare",
     "compare_gradients",
+    "compare_models",
     "data",
     "draw",
     "enable_grad",

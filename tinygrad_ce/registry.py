@@ -236,7 +236,7 @@ def register(op: _AnyOp) -> _AnyOp:
     if not name.isidentifier() or keyword.iskeyword(name):
         raise ValueError(f"register: the name {name!r} of {op.__name__} cannot be written as a function's name")
     if name in reserved:
-        raise ValueError(f"register: the name {name!r} of {op.__name__} is an attribute of Tensor; give another one")
+        raise ValueError(f"register: the name {name!r} of {op.__name__} is taken by Tensor or functional; give another")
     old = _ops.get(name)
     again = old is not None and op.__module__ == old.__module__ == "__main__" and op.__qualname__ == old.__qualname__
     if old is not None and not again:  # a notebook cell that is run again may define its op again

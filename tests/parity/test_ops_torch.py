@@ -91,13 +91,29 @@ def pad(x: Any, pad_width: Any, constant_values: Any = 0) -> Any:
 
 
 def by_row(function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(x: Any, targets: Any, axis: int = -1, reduction: str = "mean") -> Any:
+    def call(
+        x: Any, q: Any = None, targets: Any = None, axis: int = -1, reduction: str = "mean", weight: Any = None,
+        **options: Any,
+    ) -> Any:  # fmt: skip
+        for ours in ("on_empty", "precise"):
+            options.pop(ours, None)
+        if weight is not None:
+            options["weight"] = torch.as_tensor(weight).to(x.dtype)
         rows = x.movedim(axis, -1)
-        target = torch.as_tensor(targets.astype(np.int64))
-        loss = function(rows.reshape(-1, rows.shape[-1]), target.reshape(-1), reduction=reduction)
-        return loss.reshape(target.shape) if reduction == "none" else loss
+        classes = rows.shape[-1]
+        if q is None:
+            target = torch.as_tensor(targets.astype(np.int64)).reshape(-1)
+        else:
+            target = q.movedim(axis, -1).reshape(-1, classes)
+        loss = function(rows.reshape(-1, classes), target, reduction=reduction, **options)
+        return loss.reshape(rows.shape[:-1]) if reduction == "none" else loss
 
     return call
+
+
+def sigmoid_binary_cross_entropy(x: Any, y: Any, reduction: str = "mean", **weights: Any) -> Any:
+    factors = {name: torch.as_tensor(w).to(x.dtype) for name, w in weights.items()}
+    return nnf.binary_cross_entropy_with_logits(x, y, reduction=reduction, **factors)
 
 
 TORCH: dict[str, Callable[..., Any]] = {
@@ -136,7 +152,7 @@ TORCH: dict[str, Callable[..., Any]] = {
     "log_softmax": lambda x, axis: torch.log_softmax(x, dim=axis),
     "nll_loss": by_row(nnf.nll_loss),
     "softmax_cross_entropy": by_row(nnf.cross_entropy),
-    "sigmoid_binary_cross_entropy": nnf.binary_cross_entropy_with_logits,
+    "sigmoid_binary_cross_entropy": sigmoid_binary_cross_entropy,
 }  # fmt: skip
 
 CASES = [

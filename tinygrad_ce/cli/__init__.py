@@ -9,23 +9,25 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tinygrad_ce import __version__
-from tinygrad_ce.cli import ops, quickstart
+from tinygrad_ce.cli import compare, ops, quickstart
 from tinygrad_ce.cli.terminal import UsageError
 
 __all__ = ["main"]
 
-COMMANDS = (quickstart, ops)
+COMMANDS = (quickstart, compare, ops)
 
 EPILOG = """\
 examples:
   tinygrad-ce quickstart                  see it all: train, compare, draw (a few seconds)
+  tinygrad-ce compare --preset confident  the loss spelled in eight ways, against the truth
   tinygrad-ce ops                         what can be differentiated
   tinygrad-ce ops softmax_cross_entropy   one op: formula, derivation, example
 
 `tinygrad-ce COMMAND --help` tells more; `python -m tinygrad_ce` is the same program.
 In a terminal the output has colours; in a pipe or a file it is plain text.
 
-exit status: 0 done, 2 wrong usage or files that cannot be written, 130 interrupted (Ctrl-C)
+exit status: 0 done, 1 `compare` found what should agree in disagreement, 2 wrong usage or files
+that cannot be read or written, 130 interrupted (Ctrl-C), 141 the reader of a pipe stopped reading
 """
 
 
@@ -45,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command is None:
             _parser().print_help(sys.stderr)
             return 2
-        arguments.run(arguments)
+        if sys.stdout is None:
+            raise UsageError("standard output is closed; give it somewhere to go")
+        status: int = arguments.run(arguments) or 0
         sys.stdout.flush()
     except UsageError as error:
         print(f"tinygrad-ce: {error}", file=sys.stderr)
@@ -53,9 +57,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("tinygrad-ce: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush fails too
-    return 0
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough, and the command did not finish
+        _discard_output()
+        return 141
+    except OSError as error:
+        _discard_output()
+        print(f"tinygrad-ce: cannot write the output: {error.strerror}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _discard_output() -> None:
+    """Send what is left to nowhere, or the interpreter's last flush fails too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> _Parser:

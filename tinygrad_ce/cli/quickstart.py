@@ -26,6 +26,7 @@ from tinygrad_ce.viz import Picture, RenderError, draw
 SIZES = [64, 32, 10]
 LEARNING_RATE, MOMENTUM = 0.2, 0.9
 SUREST = 5  # test images in the second table
+SPELLINGS = ("fused", "log-softmax + NLL", "softmax, log, pick")
 
 DESCRIPTION = f"""\
 Train a small network on real data, compare the fused softmax cross-entropy with its unfused
@@ -35,7 +36,7 @@ handwritten digits come with the package.
   1. An MLP of {"-".join(map(str, SIZES))} units learns to tell the digits apart, with the fused loss and SGD
      (learning rate {LEARNING_RATE}, momentum {MOMENTUM}). Its accuracy is measured on 360 images it has not seen.
   2. On a batch of these, the loss and its gradients are computed by the fused op, by
-     log-softmax + NLL, and by softmax, log, pick, mean. Each is held against the truth, in
+     log-softmax + NLL, and by softmax, log, pick. Each is held against the truth, in
      absolute terms and in ULP (units in the last place). Then the same for the images that
      the network is surest of: there the spellings part.
   3. What came out is written to a folder.
@@ -80,9 +81,15 @@ def add(commands: Any) -> None:
         help="images in a batch, for training and for the comparison (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--out", type=Path, default=Path("tinygrad-ce-out"), metavar="FOLDER",
+        "--out", type=_folder, default=Path("tinygrad-ce-out"), metavar="FOLDER",
         help="where to write; made if need be (default: %(default)s)",
     )  # fmt: skip
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected the name of a folder, found ''")
+    return Path(text)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -106,9 +113,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     say()
     x, y = next(batches(test_set, arguments.batch, generator=generator))
-    say(f"2. The loss of {len(x)} test images and its gradients, spelled in {len(CHAINS)} ways", "bold")
+    say(f"2. The loss of {len(x)} test images and its gradients, spelled in {len(SPELLINGS)} ways", "bold")
     say()
-    comparison = compare_gradients(model(x), y, parameters=dict(model.named_parameters()))
+    comparison = compare_gradients(
+        model(x), y, parameters=dict(model.named_parameters()), chains=SPELLINGS, measure=False
+    )
     show(comparison)
     say()
     sentences(*comparison.in_words())
@@ -240,7 +249,7 @@ class Surest:
         others[each, targets] = -np.inf
         margins = logits[each, targets] - others.max(axis=1)
         rows = np.argsort(-margins, kind="stable")[:SUREST]
-        comparison = compare_gradients(logits[rows], targets[rows], reduction="sum")
+        comparison = compare_gradients(logits[rows], targets[rows], reduction="sum", chains=SPELLINGS, measure=False)
         return Surest(rows, targets[rows], margins[rows], comparison)
 
     def at_targets(self, gradient: NDArray[Any]) -> list[float]:
@@ -286,8 +295,8 @@ def _write(
     from safetensors.numpy import save
 
     pictures = {}
-    for name, chain in (("graph", "fused"), ("graph-unfused", list(CHAINS)[-1])):
-        loss = CHAINS[chain](model(x), y, 1, "mean")
+    for name, chain in (("graph", "fused"), ("graph-unfused", SPELLINGS[-1])):
+        loss = CHAINS[chain](model(x), y)
         loss.name = "loss"
         pictures[folder / name] = draw(loss, model=model, inputs={"x": x, "y": y}, gradients=True)
     _draw(pictures)

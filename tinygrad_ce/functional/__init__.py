@@ -9,13 +9,19 @@ from typing import Any
 
 from tinygrad_ce.functional._public import function_of
 from tinygrad_ce.functional.elementwise import *  # noqa: F403
+from tinygrad_ce.functional.explanation import *  # noqa: F403
 from tinygrad_ce.functional.linalg import *  # noqa: F403
 from tinygrad_ce.functional.loss import *  # noqa: F403
+from tinygrad_ce.functional.metrics import *  # noqa: F403
 from tinygrad_ce.functional.random import *  # noqa: F403
 from tinygrad_ce.functional.reduction import *  # noqa: F403
 from tinygrad_ce.functional.shape import *  # noqa: F403
 from tinygrad_ce.functional.softmax import *  # noqa: F403
-from tinygrad_ce.registry import registry
+from tinygrad_ce.registry import registry, reserved
+
+_FUNCTIONS = ("accuracy", "cross_entropy_between", "entropy", "explain", "kl_divergence", "one_hot", "top_k_accuracy")
+
+reserved.update(name for name in globals() if name not in registry)  # an op of such a name could not be reached here
 
 
 def __getattr__(name: str) -> Callable[..., Any]:
@@ -26,4 +32,4 @@ def __getattr__(name: str) -> Callable[..., Any]:
 
 
 def __dir__() -> list[str]:
-    return sorted({*(name for name in globals() if not name.startswith("_")), *registry})
+    return sorted({*registry, *_FUNCTIONS})

@@ -1,7 +1,4 @@
-"""How far floating-point results are from the truth, and the true softmax cross-entropy to measure against.
-
-The truth is computed in the widest type that NumPy has, by formulas independent of the kernels beside this file.
-"""
+"""How far floating-point results are from the truth, in units of the last place."""
 
 from __future__ import annotations
 
@@ -30,42 +27,6 @@ class Difference:
     ulps: float
     index: tuple[int, ...] = ()
     name: str = ""
-
-
-def true_cross_entropy(logits: Array, targets: Array, axis: int, reduction: str) -> tuple[Any, Array]:
-    """The loss ("mean" over the rows, or "sum") and its gradient in the wide type, where nothing cancels.
-
-    With a = argmax z, m = z_a and s' = sum over j != a of exp(z_j - m):
-
-        l = log1p(s') + (m - z_y),   p_j = exp(z_j - m) / (1 + s'),   dz_y = -s' / (1 + s') if y = a, else p_y - 1
-
-    Differences of logits are compensated. Source: Blanchard, Higham & Higham, "Accurately computing the log-sum-exp
-    and softmax functions", 2021; the TwoSum of Knuth.
-    """
-    rows = np.moveaxis(logits, axis, -1)
-    z = rows.reshape(-1, rows.shape[-1]).astype(Wide)
-    y = targets.reshape(-1)
-    each = np.arange(len(z))
-    a = z.argmax(axis=1)
-    m = z[each, a]
-    e = _exp_of_difference(z, m[:, None])
-    e[each, a] = m - m  # 0, or nan where a row holds nan or +inf, or only -inf
-    rest = e.sum(axis=1)
-    losses = np.log1p(rest) + (m - z[each, y])
-    e[each, a] += 1
-    dz = e / (1 + rest)[:, None]
-    dz[each, y] = np.where(y == a, -rest / (1 + rest), dz[each, y] - 1)
-    count = len(z) if reduction == "mean" else 1
-    return losses.sum() / count, np.moveaxis((dz / count).reshape(rows.shape), -1, axis)
-
-
-def _exp_of_difference(x: Array, m: Array) -> Array:
-    """exp(x - m) with the round-off of the difference put back: TwoSum, then exp(d + dd) = exp(d) (1 + dd)."""
-    d = x - m
-    b = d - x
-    dd = (x - (d - b)) - (m + b)
-    result: Array = np.exp(d) * (1 + np.where(np.isfinite(dd), dd, 0))
-    return result
 
 
 def ulp_difference(actual: Array, exact: Array) -> Array:

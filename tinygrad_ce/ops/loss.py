@@ -1,130 +1,47 @@
-"""Losses. `reduction` is "mean", "sum" or "none"; sums run in float64 and are cast last."""
+"""Losses element by element. `reduction` is "mean", "sum" or "none"; sums run in float64 and are cast last."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_ce.kernels import softmax as kernels
 from tinygrad_ce.kernels import special
 from tinygrad_ce.ops.activation import LogSigmoid
-from tinygrad_ce.ops.softmax import LogSoftmax
-from tinygrad_ce.ops.targets import check_same_shape, check_targets, one_hot
+from tinygrad_ce.ops.targets import check_same_shape
 from tinygrad_ce.registry import FusedOp, Op, register
 
 Array = NDArray[Any]
 
+_FLOAT64 = np.dtype(np.float64)
 
-def _reduce(losses: Array, reduction: str, dtype: Any, count: int | None = None) -> Any:
-    """The losses of the rows put together; `count` is what a mean divides by."""
+
+def reduce(losses: Array, reduction: str, dtype: Any, divisor: float | None = None, empty: float = np.nan) -> Any:
+    """The losses put together; `divisor` is what a mean divides by, and `empty` the mean of nothing."""
     if reduction == "none":
-        return losses.astype(dtype, copy=False)
-    total = np.add.reduce(losses, axis=None, dtype=np.float64)
-    if reduction == "sum":
-        return np.asarray(total, dtype)
+        return _cast(losses, dtype)
+    total = np.add.reduce(losses, None, _FLOAT64)
     if reduction == "mean":
-        count = losses.size if count is None else count
-        return np.asarray(total / count if count else np.nan, dtype)
-    raise ValueError(f'reduction={reduction!r}; expected "mean", "sum" or "none"')
+        divisor = losses.size if divisor is None else divisor
+        total = total / divisor if divisor else empty
+    elif reduction != "sum":
+        raise ValueError(f'reduction={reduction!r}; expected "mean", "sum" or "none"')
+    return _cast(total, dtype)
 
 
-def _scaled(g: Any, reduction: str, count: int) -> Any:
+def _cast(x: Any, dtype: np.dtype[Any]) -> Array:
+    if dtype.char != "e":
+        return np.asarray(x, dtype)
+    with np.errstate(over="ignore"):  # what is too large for float16 is inf
+        return np.asarray(x, dtype)
+
+
+def scaled(g: Any, reduction: str, count: int) -> Any:
     """The upstream gradient of a loss as the gradient of each of the `count` losses that were reduced."""
-    return g * (1 / max(count, 1)) if reduction == "mean" else g
-
-
-@register
-class NLLLoss(Op):
-    """Negative log-likelihood: minus the log-probability of each row's target class.
-
-    >>> import tinygrad_ce as tg
-    >>> tg.functional.nll_loss([[-0.5, -1.0], [-0.25, -2.0]], [0, 1], reduction="none")
-    Tensor([0.5, 2. ], shape=(2,), dtype=float32)
-    """
-
-    name = "nll_loss"
-    formula = "l_i = -log_probs[i, y_i]"
-    vjp_formula = "dlog_probs = -onehot(y) * g / N"
-    latex = r"\ell = -\frac{1}{N} \sum_i \log p_{i, y_i}"
-
-    @staticmethod
-    def forward(log_probs: Array, *, targets: Array, axis: int = -1, reduction: str = "mean") -> Array:
-        targets = check_targets("nll_loss", "log_probs", log_probs, targets, axis)
-        picked = np.take_along_axis(log_probs, np.expand_dims(targets, axis), axis)
-        losses = 0 - np.squeeze(picked, axis)  # not -picked: a loss is never -0.0
-        return np.asarray(_reduce(losses, reduction, log_probs.dtype))
-
-    @staticmethod
-    def _vjp(g: Any, _z: Any, _log_probs: Any, *, targets: Array, axis: int, reduction: str) -> Any:
-        g = np.expand_dims(g, axis) if reduction == "none" else _scaled(g, reduction, np.size(targets))
-        return np.where(one_hot(targets, axis, _log_probs.shape), -g, 0)
-
-    vjps = (_vjp,)
-
-
-@register
-class SoftmaxCrossEntropy(FusedOp):
-    """Softmax and negative log-likelihood in one: from logits z and target classes y straight to the loss.
-
-    The sum in logsumexp leaves out the largest entry, z_a, so nothing cancels (Blanchard, Higham & Higham 2021). With
-    s' = sum over j != a of exp(z_j - z_a):
-
-        l    = log1p(s') + (z_a - z_y)
-        dz_j = softmax(z)_j - [j = y], and at j = y = a written -s' / (1 + s')
-
-    The 1/p of the logarithm and the p of the softmax have met and gone: hence p - y, and a gradient that stays exact
-    where p rounds to 1. It is computed with the loss and kept in place of the logits.
-
-    >>> import tinygrad_ce as tg
-    >>> tg.functional.softmax_cross_entropy([[2.0, 1.0, 0.1], [0.0, 40.0, 0.0]], [0, 1], reduction="none")
-    Tensor([4.1703e-01, 8.4967e-18], shape=(2,), dtype=float32)
-    """
-
-    formula = "l = mean(logsumexp(z) - z[y])"
-    vjp_formula = "dz = (softmax(z) - onehot(y)) * g / N"
-    latex = r"\ell = \frac{1}{N} \sum_i \Big( \ln \sum_k e^{z_{ik}} - z_{i, y_i} \Big)"
-    residual = True
-
-    @staticmethod
-    def forward(
-        z: Array, *, targets: Array, axis: int = -1, reduction: str = "mean", gradient: bool = False
-    ) -> tuple[Any, tuple[Array, Array] | None]:
-        targets = check_targets("softmax_cross_entropy", "logits", z, targets, axis)
-        scale = 1 / targets.size if reduction == "mean" and targets.size else 1.0
-        if z.ndim == 2 and axis in (-1, 1):
-            losses, dz = kernels.cross_entropy(z, targets, scale, gradient)
-        else:
-            rows = np.moveaxis(z, axis, -1)
-            losses, dz = kernels.cross_entropy(rows.reshape(-1, rows.shape[-1]), targets.reshape(-1), scale, gradient)
-            losses = losses.reshape(targets.shape)
-            dz = None if dz is None else np.moveaxis(dz.reshape(rows.shape), -1, axis)
-        return _reduce(losses, reduction, z.dtype), None if dz is None else (dz, losses.astype(z.dtype))
-
-    @staticmethod
-    def _vjp(g: Any, kept: tuple[Array, Array], _z: Any, *, targets: Array, axis: int, reduction: str) -> Any:
-        dz, _ = kept
-        if reduction == "none":
-            return dz * np.expand_dims(g, axis)
-        return dz if g == 1 else dz * g
-
-    vjps = (_vjp,)
-
-    @staticmethod
-    def decomposition(z: Any, *, targets: Array, axis: int = -1, reduction: str = "mean") -> Any:
-        return NLLLoss(LogSoftmax(z, axis=axis), targets=targets, axis=axis, reduction=reduction)
-
-    @staticmethod
-    def restore(kept: tuple[Array, Array], _z: Any, *, targets: Array, axis: int, reduction: str) -> Sequence[Array]:
-        """The logits up to a shift of each row, which softmax does not see: log p, of dz = p / N and l = -log p_y."""
-        dz, losses = kept
-        p = dz * np.size(targets) if reduction == "mean" else dz
-        hot = one_hot(targets, axis, dz.shape)
-        with np.errstate(divide="ignore"):
-            log_p = np.where(hot, -np.expand_dims(losses, axis), np.log(np.where(hot, 1, p)))
-        return [log_p.astype(dz.dtype, copy=False)]
+    if reduction != "mean":
+        return g
+    return g * np.asarray(1 / max(count, 1), np.result_type(np.float32, g.dtype))  # 1 / count may underflow in float16
 
 
 def _log_or_zero(p: Any) -> Any:
@@ -153,16 +70,16 @@ class BinaryCrossEntropy(Op):
         with np.errstate(divide="ignore"):  # p = 0 where y > 0: an infinite loss, as it is
             hit = y * np.log(np.where(y == 0, 1, p))
             miss = (1 - y) * np.log1p(-np.where(y == 1, 0, p))
-        return np.asarray(_reduce(0 - (hit + miss), reduction, np.result_type(p, y)))
+        return np.asarray(reduce(0 - (hit + miss), reduction, np.result_type(p, y)))
 
     @staticmethod
     def _vjp_p(g: Any, _z: Any, p: Any, y: Any, *, reduction: str) -> Any:
-        g = _scaled(g, reduction, y.size)
+        g = scaled(g, reduction, y.size)
         return g * ((1 - y) / np.where(y == 1, 1, 1 - p) - y / np.where(y == 0, 1, p))
 
     @staticmethod
     def _vjp_y(g: Any, _z: Any, p: Any, _y: Any, *, reduction: str) -> Any:
-        return _scaled(g, reduction, p.size) * (np.log1p(-p) - np.log(p))
+        return scaled(g, reduction, p.size) * (np.log1p(-p) - np.log(p))
 
     vjps = (_vjp_p, _vjp_y)
 
@@ -171,10 +88,10 @@ class BinaryCrossEntropy(Op):
 class SigmoidBinaryCrossEntropy(FusedOp):
     """Sigmoid and binary cross-entropy in one, on logits z; targets y in [0, 1], several may be 1 (multi-label).
 
-    With t = log1p(exp(-|z|)) every term is positive, so nothing cancels:
+    With t = log1p(exp(-|z|)), weight w and weight v of the positive part every term is positive, so nothing cancels:
 
-        l  = t + |z| * (1 - y if z > 0 else y)
-        dz = (1 - y) * sigmoid(z) - y * sigmoid(-z)
+        l  = w (t (v y + 1 - y) + |z| (1 - y if z > 0 else v y))
+        dz = w ((1 - y) sigmoid(z) - v y sigmoid(-z))
 
     >>> import tinygrad_ce as tg
     >>> tg.functional.sigmoid_binary_cross_entropy([2.0, -40.0], [1.0, 0.0], reduction="none")
@@ -186,27 +103,70 @@ class SigmoidBinaryCrossEntropy(FusedOp):
     latex = r"\ell = \ln(1 + e^z) - z y"
 
     @staticmethod
-    def forward(z: Array, y: Array, *, reduction: str = "mean") -> Array:
-        check_same_shape("sigmoid_binary_cross_entropy", "logits", z, "y", y)
-        _check_unit_interval("sigmoid_binary_cross_entropy", "y", y, "targets are probabilities or 0 and 1")
+    def forward(
+        z: Array, y: Array, *, weight: Array | None = None, pos_weight: Array | None = None, reduction: str = "mean"
+    ) -> Array:
+        op = "sigmoid_binary_cross_entropy"
+        check_same_shape(op, "logits", z, "y", y)
+        _check_unit_interval(op, "y", y, "targets are probabilities or 0 and 1")
+        for name, factor in (("weight", weight), ("pos_weight", pos_weight)):
+            _check_factor(op, name, factor, z)
+        dtype = np.result_type(z, y)
+        z, y, positive = _wide(z), _wide(y), _times(_wide(y), pos_weight)
         size = np.abs(z)
-        wrong = np.where(z > 0, 1 - y, y)
-        losses = special.softplus(-size) + np.where(wrong == 0, 0, size) * wrong
-        return np.asarray(_reduce(losses, reduction, np.result_type(z, y)))
+        wrong = np.where(z > 0, 1 - y, positive)
+        losses = special.softplus(-size)
+        if pos_weight is not None:
+            losses = losses * (positive + (1 - y))
+        losses = _times(losses + np.where(wrong == 0, 0, size) * wrong, weight)
+        return np.asarray(reduce(losses, reduction, dtype))
 
     @staticmethod
-    def _vjp_z(g: Any, _z: Any, z: Array, y: Array, *, reduction: str) -> Any:
-        return _scaled(g, reduction, z.size) * ((1 - y) * special.sigmoid(z) - y * special.sigmoid(-z))
+    def _vjp_z(g: Any, _z: Any, z: Array, y: Array, *, weight: Any, pos_weight: Any, reduction: str) -> Any:
+        z, y = _wide(z), _wide(y)
+        slope = (1 - y) * special.sigmoid(z) - _times(y, pos_weight) * special.sigmoid(-z)
+        return scaled(g, reduction, z.size) * _times(slope, weight)
 
     @staticmethod
-    def _vjp_y(g: Any, _z: Any, z: Array, _y: Any, *, reduction: str) -> Any:
-        return -_scaled(g, reduction, z.size) * z
+    def _vjp_y(g: Any, _z: Any, z: Array, _y: Any, *, weight: Any, pos_weight: Any, reduction: str) -> Any:
+        z = _wide(z)
+        slope = -z if pos_weight is None else _times(special.softplus(-z), pos_weight) - special.softplus(z)
+        return scaled(g, reduction, z.size) * _times(slope, weight)
 
     vjps = (_vjp_z, _vjp_y)
 
     @staticmethod
-    def decomposition(z: Any, y: Any, *, reduction: str = "mean") -> Any:
-        return _reduce_recorded(-(y * LogSigmoid(z) + (1 - y) * LogSigmoid(-z)), reduction)
+    def decomposition(
+        z: Any, y: Any, *, weight: Array | None = None, pos_weight: Array | None = None, reduction: str = "mean"
+    ) -> Any:
+        losses = _times(-(_times(y, pos_weight) * LogSigmoid(z) + (1 - y) * LogSigmoid(-z)), weight)
+        if reduction == "none":
+            return losses
+        return np.mean(losses) if reduction == "mean" else np.sum(losses)
+
+
+def _wide(x: Array) -> Array:
+    return x.astype(np.float32) if x.dtype.char == "e" else x
+
+
+def _times(x: Any, factor: Any) -> Any:
+    """x times a weight in the dtype of x; where the weight is 0 the product is 0."""
+    if factor is None:
+        return x
+    factor = np.asarray(factor, x.dtype)
+    return np.where(factor == 0, 0, x) * factor
+
+
+def _check_factor(op: str, name: str, factor: Any, z: Array) -> None:
+    """A weight must be numbers that broadcast to the shape of the logits, and not beyond."""
+    if factor is None:
+        return
+    array: Array = np.asarray(factor)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{op}: {name} must be numbers, found {array.dtype}")
+    fits = array.ndim <= z.ndim and all(n in (1, m) for n, m in zip(array.shape[::-1], z.shape[::-1], strict=False))
+    if not fits:
+        raise ValueError(f"{op}: {name} has shape {array.shape}, which does not broadcast to that of logits, {z.shape}")
 
 
 @register
@@ -223,15 +183,15 @@ class MSELoss(Op):
     vjp_formula = "dx = 2 * (x - y) * g / N, dy = -dx"
     latex = r"\ell = \frac{1}{N} \sum_i (x_i - y_i)^2"
     vjps = (
-        lambda g, _z, x, y, *, reduction: _scaled(g, reduction, x.size) * (2 * (x - y)),
-        lambda g, _z, x, y, *, reduction: _scaled(g, reduction, x.size) * (2 * (y - x)),
+        lambda g, _z, x, y, *, reduction: scaled(g, reduction, x.size) * (2 * (x - y)),
+        lambda g, _z, x, y, *, reduction: scaled(g, reduction, x.size) * (2 * (y - x)),
     )
 
     @staticmethod
     def forward(x: Array, y: Array, *, reduction: str = "mean") -> Array:
         check_same_shape("mse_loss", "x", x, "y", y)
         losses = np.square(np.subtract(x, y, dtype=_at_least_float32(x, y)))
-        return np.asarray(_reduce(losses, reduction, np.result_type(x, y)))
+        return np.asarray(reduce(losses, reduction, np.result_type(x, y)))
 
 
 @register
@@ -259,26 +219,19 @@ class KLDivLoss(Op):
             raise ValueError(f"kl_div: p must be probabilities, found {p.min():.6g}; log_q comes first, as logarithms")
         losses = np.where(p == 0, 0, p) * (_log_or_zero(p) - np.where(p == 0, 0, log_q))
         if reduction == "batchmean":
-            return np.asarray(_reduce(losses, "mean", np.result_type(log_q, p), len(p) if p.ndim else 1))
-        return np.asarray(_reduce(losses, reduction, np.result_type(log_q, p)))
+            return np.asarray(reduce(losses, "mean", np.result_type(log_q, p), len(p) if p.ndim else 1))
+        return np.asarray(reduce(losses, reduction, np.result_type(log_q, p)))
 
     @staticmethod
     def _scale(g: Any, p: Any, reduction: str) -> Any:
         if reduction == "batchmean":
-            return _scaled(g, "mean", len(p) if p.ndim else 1)
-        return _scaled(g, reduction, p.size)
+            return scaled(g, "mean", len(p) if p.ndim else 1)
+        return scaled(g, reduction, p.size)
 
     vjps = (
         lambda g, _z, _log_q, p, *, reduction: -p * KLDivLoss._scale(g, p, reduction),
         lambda g, _z, log_q, p, *, reduction: KLDivLoss._scale(g, p, reduction) * (np.log(p) + 1 - log_q),
     )
-
-
-def _reduce_recorded(losses: Any, reduction: str) -> Any:
-    """The same reduction in ops that are recorded."""
-    if reduction == "none":
-        return losses
-    return np.mean(losses) if reduction == "mean" else np.sum(losses)
 
 
 def _at_least_float32(*arrays: Array) -> Any:

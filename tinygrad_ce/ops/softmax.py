@@ -13,6 +13,15 @@ from tinygrad_ce.registry import Op, register
 Array = NDArray[Any]
 
 
+def _wide(x: Any) -> Any:
+    return x.astype(np.float32) if x.dtype == np.float16 else x
+
+
+def _softmax_vjp(g: Any, p: Any, _x: Any, *, axis: int) -> Any:
+    g, p = _wide(g), _wide(p)
+    return p * (g - np.sum(g * p, axis=axis, keepdims=True))
+
+
 @register
 class Softmax(Op):
     """Scores to probabilities along an axis (Bridle 1990).
@@ -27,7 +36,8 @@ class Softmax(Op):
     formula = "p = exp(x) / sum(exp(x))"
     vjp_formula = "dx = p * (g - sum(g * p))"
     latex = r"p_j = \frac{e^{x_j}}{\sum_k e^{x_k}}"
-    vjps = (lambda g, p, _x, *, axis: p * (g - np.sum(g * p, axis=axis, keepdims=True)),)
+    meaning = "probabilities"
+    vjps = (_softmax_vjp,)
 
     @staticmethod
     def forward(x: Array, *, axis: int = -1) -> Array:
@@ -35,6 +45,10 @@ class Softmax(Op):
 
 
 def _log_softmax_vjp(g: Any, z: Any, _x: Any, *, axis: int) -> Any:
+    g, z = _wide(g), _wide(z)
+    undefined = np.isnan(z)
+    if undefined.any():  # a row that no gradient reaches has none, even if it is nan: a loss ignored it
+        z = np.where(undefined & ~np.any(g, axis=axis, keepdims=True), 0, z)
     # g - p * sum(g), with g (1 - p) = -g expm1(z) taken out: where p is almost 1, that difference would cancel
     others = np.sum(g, axis=axis, keepdims=True) - g
     return -g * np.expm1(z) - np.exp(z) * others
@@ -52,6 +66,7 @@ class LogSoftmax(Op):
     formula = "z = x - logsumexp(x)"
     vjp_formula = "dx = g - softmax(x) * sum(g)"
     latex = r"z_j = x_j - \ln \sum_k e^{x_k}"
+    meaning = "log-probabilities"
     vjps = (_log_softmax_vjp,)
 
     @staticmethod

@@ -1,0 +1,118 @@
+"""The result of a comparison: numbers, sentences, tables and plots of the chains side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_ce.compare import plot, report
+from tinygrad_ce.compare.measured import ChainResult, Results
+from tinygrad_ce.compare.steps import Steps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import Group
+
+
+@dataclass(frozen=True)
+class Comparison(Results):
+    """The chains side by side: `print` it, plot it, or take the numbers from `chains` and `to_json()`.
+
+    chains      one result each, the fused one first
+    loss        the true loss
+    gradient    the true gradient of the loss with respect to the logits, in the wide type
+    shape, dtype, axis, reduction   of the logits and of the loss
+    reference   how the truth was computed
+    """
+
+    def __getitem__(self, name: str) -> ChainResult:
+        for chain in self.chains:
+            if chain.name == name:
+                return chain
+        raise KeyError(f"no chain {name!r} was compared; there are {', '.join(chain.name for chain in self.chains)}")
+
+    def steps(self, row: int = 0) -> Steps:
+        """Every intermediate gradient of the unfused chain in one row (of the logits as (N, C)), beside p - y.
+
+        >>> import tinygrad_ce as tg
+        >>> found = tg.compare_gradients([[2.0, 1.0, 0.1]], [0], measure=False).steps()
+        >>> print(found.dp.round(3), found.dz.round(3))
+        [-1.517  0.     0.   ] [-0.341  0.242  0.099]
+        """
+        return Steps.of(self.problem, self.truth, row)
+
+    def verdicts(self) -> dict[str, str]:
+        """What the numbers say of each chain."""
+        return report.verdicts(self)
+
+    def in_words(self) -> list[str]:
+        """What the numbers say, a sentence each: what each chain loses, how exact it is, what it takes."""
+        return report.in_words(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """All numbers as a dict that `json.dumps` takes; arrays are left out; nan and infinity are strings.
+
+        Times and peak memory, which no two runs share, are in it if they were measured.
+        """
+        result = {key: getattr(self, key) for key in ("loss", "shape", "dtype", "axis", "reduction", "reference")}
+        result["options"] = {
+            key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in self.options.items()
+        }
+        verdicts, chains = self.verdicts(), []
+        for chain in self.chains:
+            numbers = asdict(chain)
+            del numbers["gradient"]
+            if chain.cost is None:
+                del numbers["cost"]
+            chains.append({**numbers, "verdict": verdicts[chain.name]})
+        strict: dict[str, Any] = strict_json({**result, "chains": chains})
+        return strict
+
+    def raise_if_different(self, *names: str, ulps: float | None = None) -> None:
+        """AssertionError, with the verdict, unless these chains agree with the truth; for use in tests.
+
+        names  of chains; none: those that are meant to agree everywhere
+        ulps   how far the loss and every element of the gradient may be; by default what rounding adds up to in a
+               good algorithm: 32 ULP of float16, 160 of float32, 4096 of float64, of soft targets' terms if larger
+
+        >>> import tinygrad_ce as tg
+        >>> comparison = tg.compare_gradients([[40.0, 0.0]], [0], measure=False)
+        >>> comparison.raise_if_different()
+        >>> comparison.raise_if_different("softmax, log, pick")
+        Traceback (most recent call last):
+        AssertionError: softmax, log, pick: 1 of the 2 elements of the gradient is exactly 0: p rounds to 1...
+        """
+        chosen = [self[name] for name in names] or [chain for chain in self.chains if chain.agrees]
+        wrong = []
+        for chain in chosen:
+            errors = [error.ulps for error in (chain.loss_error, chain.gradient_error) if error is not None]
+            if not (chain.beyond <= 1 if ulps is None else max(errors) <= ulps):
+                wrong.append(f"{chain.name}: {report.verdict(chain, self.dtype)}")
+        if wrong:
+            raise AssertionError("\n".join(wrong) + f"\n\n{self}")
+
+    def plot(self) -> Figure:
+        """Relative errors of all elements against the size of the truth, and times; a figure of matplotlib."""
+        return plot.plot_comparison(self)
+
+    def __str__(self) -> str:
+        return report.text(self)
+
+    def __rich__(self) -> Group:
+        return report.rich(self)
+
+    def _repr_html_(self) -> str:
+        return report.html(self)
+
+
+def strict_json(value: Any) -> Any:
+    """The same without nan and infinity, which JSON has not: they become strings."""
+    if isinstance(value, Mapping):
+        return {key: strict_json(x) for key, x in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [strict_json(x) for x in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

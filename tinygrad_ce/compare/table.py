@@ -1,0 +1,65 @@
+"""A table as text, for rich, or as HTML. The first column is aligned to the left, the others to the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under a head, whose cells may have several lines; `alarming` are the columns shown in red."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    alarming: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        heads = list(zip_longest(*(name.split("\n") for name in self.head), fillvalue=""))
+        widths = [max(map(len, column)) for column in zip(*heads, *self.rows, strict=True)]
+        lines = [*heads, ["-" * n for n in widths], *self.rows]
+        return "\n".join(_aligned(line, widths) for line in lines)
+
+    def rich(self) -> RichTable:
+        """For rich, which wraps nothing: narrow terminals fold long cells."""
+        from rich import box
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+        for i, name in enumerate(self.head):
+            table.add_column(name, justify="right" if i else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(
+                *(Text(cell, style="bold red" if self.is_alarm(i, cell) else "") for i, cell in enumerate(row))
+            )
+        return table
+
+    def html(self) -> str:
+        """A <table>."""
+        head = "".join(f"<th>{escape(name)}</th>" for name in self.head)
+        lines = []
+        for row in self.rows:
+            cells = [
+                f'<td style="text-align:{"right" if i else "left"}{";color:#c00" * self.is_alarm(i, cell)}">'
+                f"{escape(cell)}</td>"
+                for i, cell in enumerate(row)
+            ]
+            lines.append(f"<tr>{''.join(cells)}</tr>")
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+    def is_alarm(self, column: int, cell: str) -> bool:
+        return self.head[column] in self.alarming and cell not in ("0", "-", "")
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = (
+        cell.rjust(n) if i else cell.ljust(n) for i, (cell, n) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "  ".join([first, *rest]).rstrip()
