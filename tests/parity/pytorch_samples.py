@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch.testing._internal.common_methods_invocations import op_db
-from torch.testing._internal.common_modules import module_db
+import pytest
 
 from tinygrad_ce import functional as F
 from tinygrad_ce import nn
+
+torch = pytest.importorskip("torch", reason='needs PyTorch: pip install "tinygrad_ce[parity]"')
+pytest.importorskip("expecttest", reason='needs expecttest: pip install "tinygrad_ce[parity]"')
+
+from torch.testing._internal.common_methods_invocations import op_db  # noqa: E402
+from torch.testing._internal.common_modules import module_db  # noqa: E402
 
 DTYPES = ("float32", "float64")
 
