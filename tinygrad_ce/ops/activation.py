@@ -14,6 +14,11 @@ from tinygrad_ce.registry import Op, register
 Array = NDArray[Any]
 
 
+def _masked(g: Any, mask: Any) -> Any:
+    """g where the mask holds, else 0: as a product, which is several times faster, unless that makes nan of inf * 0."""
+    return g * mask if np.isfinite(g).all() else np.where(mask, g, 0)
+
+
 @register
 class ReLU(Op):
     """Rectified linear unit; its gradient at 0 is 0.
@@ -27,7 +32,7 @@ class ReLU(Op):
     formula = "z = max(x, 0)"
     vjp_formula = "dx = g where x > 0, else 0"
     latex = r"z = \max(x, 0)"
-    vjps = (lambda g, z, _x: np.where(z > 0, g, 0),)  # g * (z > 0) would make nan of an infinite g
+    vjps = (lambda g, z, _x: _masked(g, z > 0),)
 
     @staticmethod
     def forward(x: Array) -> Array:
