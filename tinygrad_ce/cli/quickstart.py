@@ -54,7 +54,7 @@ On the same machine with the same versions, the same --seed gives the same files
 
 examples:
   tinygrad-ce quickstart
-  tinygrad-ce quickstart --seed 7 --epochs 10 --out /tmp/run7
+  tinygrad-ce quickstart --seed 7 --epochs 10 --out run7
 """
 
 
