@@ -214,8 +214,8 @@ def test_minus_inf_at_the_target_and_elsewhere(dtype):
 
 
 def test_the_loss_is_never_minus_zero():
-    for row, c in itertools.product(([0.0], [-0.0], [5.0, -INF], [-0.0, -1e9]), (1, 1)):
-        losses, _ = cross_entropy(np.array([row]), np.array([0]), float(c), False)
+    for row in ([0.0], [-0.0], [5.0, -INF], [-0.0, -1e9]):
+        losses, _ = cross_entropy(np.array([row]), np.array([0]), 1.0, False)
         assert losses[0] == 0
         assert not np.signbit(losses[0])
     assert not np.signbit(log_softmax(np.array([[7.0]])))

@@ -5,7 +5,7 @@ Written against `Operators`, the part of a Tensor that stands below it, so that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -165,3 +165,15 @@ def own(g: Any) -> Any:
     copy = constant(tensor.data.copy())
     copy.node = tensor.node
     return copy
+
+
+class RemovableHandle:
+    """Takes a hook away again."""
+
+    def __init__(self, hooks: dict[int, Callable[[Any], Any]], key: int) -> None:
+        self._hooks = hooks
+        self._key = key
+
+    def remove(self) -> None:
+        """Remove the hook; a second call does nothing."""
+        self._hooks.pop(self._key, None)

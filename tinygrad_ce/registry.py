@@ -166,6 +166,15 @@ class Op:
         )
 
     @classmethod
+    def explained(cls, error: Exception, arrays: Sequence[Any]) -> Exception:
+        """An error that `forward` raised, saying which op it was and what it was given."""
+        if str(error).startswith(cls.name):
+            return error
+        shapes = ", ".join(str(x.shape) if isinstance(x, np.ndarray) else repr(x) for x in arrays)
+        kind = next((k for k in (IndexError, ValueError) if isinstance(error, k)), TypeError)
+        return kind(f"{cls.name} of {shapes}: {error}")
+
+    @classmethod
     def plan(cls, needed: int, end: int) -> Plan:
         """What to record of a call. Bit i of `needed` is set if input i needs a gradient; `end` is the bit after."""
         count = end.bit_length() - 1

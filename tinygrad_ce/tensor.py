@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tinygrad_ce.arrays import HELD, check_differentiable, check_dtype, plain, summary, to_array
-from tinygrad_ce.autograd import incoming, origin, own, run
+from tinygrad_ce.autograd import RemovableHandle, incoming, origin, own, run
 from tinygrad_ce.engine import Constant, Node
 from tinygrad_ce.mode import enable_grad, mode
 from tinygrad_ce.operators import Operators
@@ -340,18 +340,6 @@ class Tensor(Operators):
             np.add(old._data, g, out=old._data)
 
 
-class RemovableHandle:
-    """Takes a hook away again."""
-
-    def __init__(self, hooks: dict[int, Callable[[Any], Any]], key: int) -> None:
-        self._hooks = hooks
-        self._key = key
-
-    def remove(self) -> None:
-        """Remove the hook; a second call does nothing."""
-        self._hooks.pop(self._key, None)
-
-
 def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _NO_ATTRIBUTES) -> Tensor:
     """Apply an op to Tensors, arrays and numbers, and record it if a gradient may be wanted.
 
@@ -384,7 +372,7 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
         else:
             data = output = op.forward(*arrays, **attributes)
     except (ValueError, TypeError, IndexError, AttributeError) as error:
-        raise _explained(error, op, arrays) from error
+        raise op.explained(error, arrays) from error
     if type(data) is not np.ndarray:
         data = np.asarray(data)
     if data.dtype not in HELD:
@@ -443,15 +431,6 @@ reserved.update(dir(Tensor))
 def as_tensor(x: TensorLike) -> Tensor:
     """The tensor itself, or a constant that shares the array's memory."""
     return x if isinstance(x, Tensor) else _wrap(to_array(x))
-
-
-def _explained(error: Exception, op: type[Op], arrays: Sequence[Any]) -> Exception:
-    """The same kind of error, saying which op it was and what it was given."""
-    if str(error).startswith(op.name):
-        return error
-    shapes = ", ".join(str(x.shape) if isinstance(x, np.ndarray) else repr(x) for x in arrays)
-    kind = next((k for k in (IndexError, ValueError) if isinstance(error, k)), TypeError)
-    return kind(f"{op.name} of {shapes}: {error}")
 
 
 def _rebuild(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
+
+from tinygrad_ce.compare.table import as_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,16 +62,7 @@ class Table:
     right: Sequence[int] = ()
 
     def __str__(self) -> str:
-        heads = list(zip_longest(*(name.split("\n") for name in self.head), fillvalue=""))
-        widths = [max(map(len, column)) for column in zip(*heads, *self.rows, strict=True)]
-        lines = [*heads, ["-" * n for n in widths], *self.rows]
-        return "\n".join("  ".join(self._aligned(line, widths)).rstrip() for line in lines)
-
-    def _aligned(self, cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-        return [
-            cell.rjust(n) if i in self.right else cell.ljust(n)
-            for i, (cell, n) in enumerate(zip(cells, widths, strict=True))
-        ]
+        return as_text(self.head, self.rows, self.right)
 
     def __rich__(self) -> RichTable:
         from rich import box

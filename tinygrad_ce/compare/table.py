@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import zip_longest
@@ -21,10 +21,7 @@ class Table:
     alarming: Sequence[str] = ()
 
     def __str__(self) -> str:
-        heads = list(zip_longest(*(name.split("\n") for name in self.head), fillvalue=""))
-        widths = [max(map(len, column)) for column in zip(*heads, *self.rows, strict=True)]
-        lines = [*heads, ["-" * n for n in widths], *self.rows]
-        return "\n".join(_aligned(line, widths) for line in lines)
+        return as_text(self.head, self.rows, range(1, len(self.head)))
 
     def rich(self) -> RichTable:
         """For rich, which wraps nothing: narrow terminals fold long cells."""
@@ -58,8 +55,12 @@ class Table:
         return self.head[column] in self.alarming and cell not in ("0", "-", "")
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *rest = (
-        cell.rjust(n) if i else cell.ljust(n) for i, (cell, n) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join([first, *rest]).rstrip()
+def as_text(head: Sequence[str], rows: Sequence[Sequence[str]], right: Container[int]) -> str:
+    """Rows under a head, whose cells may have several lines, as aligned text; `right` are the columns aligned right."""
+    heads = list(zip_longest(*(name.split("\n") for name in head), fillvalue=""))
+    widths = [max(map(len, column)) for column in zip(*heads, *rows, strict=True)]
+    lines = []
+    for line in (*heads, ["-" * n for n in widths], *rows):
+        cells = zip(line, widths, strict=True)
+        lines.append("  ".join(cell.rjust(n) if i in right else cell.ljust(n) for i, (cell, n) in enumerate(cells)))
+    return "\n".join(line.rstrip() for line in lines)

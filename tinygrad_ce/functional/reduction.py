@@ -28,6 +28,7 @@ def check_axis(op: str, axis: Any, ndim: int) -> Any:
 
 
 def check_one_axis(op: str, axis: Any, ndim: int, expected: str = "an int") -> int:
+    """One axis, counted from 0; errors as `check_axis`."""
     try:
         i = operator.index(axis)
     except TypeError:
