@@ -291,8 +291,8 @@ def test_a_released_graph_keeps_nothing_and_still_has_its_structure():
     graph = capture(loss)
     assert (graph.released, graph.kept_bytes, live.released) == (True, 0, False)
     assert live.kept_bytes == 24
-    assert [dataclasses.replace(n, kept=(), gradient=None) for n in graph.nodes] == [
-        dataclasses.replace(n, kept=(), gradient=None) for n in live.nodes
+    assert [dataclasses.replace(n, kept=(), gradient=None, summary=None) for n in graph.nodes] == [
+        dataclasses.replace(n, kept=(), gradient=None, summary=None) for n in live.nodes
     ]
     assert graph.edges == live.edges
 
@@ -351,7 +351,7 @@ def test_hooks_have_their_say_in_a_private_pass():
     x.register_hook(lambda g: g * 0)
     graph = capture(y.sum(), gradients=True)
     assert node_of(graph, "sin").gradient.rms == 10
-    assert node_of(graph, "x").gradient == Gradient(0.0, 0.0)
+    assert (node_of(graph, "x").gradient.rms, node_of(graph, "x").gradient.max_abs) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("scale", [1e200, 5e-324, 1e-200])

@@ -6,10 +6,11 @@ The engine knows no op by name and no Tensor: a *source* of a node's input is an
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -88,6 +89,13 @@ class Node:
             if type(value) in _CONTAINERS:
                 self.attributes = {**self.attributes, key: without_data(value)}
 
+    def with_inputs(self, inputs: list[Any]) -> Node:
+        """The same op on inputs of the same shapes from elsewhere, as the newest node."""
+        node = copy.copy(self)
+        node.inputs = inputs
+        node.order = next(_count)
+        return node
+
 
 _CONTAINERS = frozenset((np.ndarray, tuple, list))
 
@@ -116,6 +124,16 @@ def topological(roots: Iterable[Any], newer_than: int = 0) -> list[Node]:
 _order = attrgetter("order")
 
 
+class Observer(Protocol):
+    """Who wants to see a backward pass as it happens. The arrays are the engine's own, not to be kept or changed."""
+
+    def arrived(self, node: Node, gradient: Any) -> None:
+        """The gradient of a node is complete; its rules run next."""
+
+    def passed(self, node: Node, position: int, gradient: Any, total: Any) -> None:
+        """A rule of the node sent a gradient to the input at this position, where the sum is now `total`."""
+
+
 def backward(
     roots: Sequence[tuple[Any, Any]],
     targets: Collection[Any] | None = None,
@@ -123,7 +141,7 @@ def backward(
     release: bool,
     lift: Callable[[Any, Any], Any] | None = None,
     newer_than: int = 0,
-    visit: Callable[[Node, Any], None] | None = None,
+    observer: Observer | None = None,
 ) -> tuple[dict[Any, Any], set[Any]]:
     """Pull the gradients that flow into the roots back to the targets: a mapping from source to gradient.
 
@@ -133,7 +151,7 @@ def backward(
     lift        None: gradients are arrays. Otherwise they are Tensors and every rule is recorded; `lift(array, source)`
                 makes a Tensor of a saved array that is linked to its source
     newer_than  take the nodes up to this number for leaves
-    visit       called with each node and the gradient that has arrived there, in the order of the walk
+    observer    told of every gradient, in the order of the walk
 
     Also returned: the leaves whose gradient may share its memory with something else.
     """
@@ -157,8 +175,8 @@ def backward(
         if node.hooks:
             for hook in list(node.hooks.values()):
                 g = hook(g)
-        if visit is not None:
-            visit(node, g)
+        if observer is not None:
+            observer.arrived(node, g)
         if node.retained is not None if targets is None else node in targets:
             gradients[node] = g
         op, inputs, needs, z = node.op, node.inputs, node.needs, node.output
@@ -200,6 +218,8 @@ def backward(
                 gradients[source] = gx
                 if type(source) is not Node and (gx is g or _is_held(gx, node, release)):
                     shared.add(source)
+            if observer is not None:
+                observer.passed(node, i, gx, gradients[source])
         if release:
             node.release()
     return gradients, shared

@@ -167,8 +167,9 @@ class Tensor(Operators):
         return self._data.tolist()
 
     def detach(self) -> Tensor:
-        """The same array as a constant: no gradient flows through the result."""
+        """The same array, and name, as a constant: no gradient flows through the result."""
         tensor = _wrap(self._data)
+        tensor._name = self.name
         tensor._meaning = self._meaning
         return tensor
 

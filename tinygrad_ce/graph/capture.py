@@ -1,101 +1,27 @@
-"""A computation graph as plain data: read once from live tensors, then independent of them.
-
-What is drawn, listed or compared is a `Graph`; it holds numbers and text, never arrays, so it outlives the
-backward pass and the tensors it describes.
-"""
+"""Reading a graph from live tensors into plain data, which outlives the backward pass and the tensors."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinygrad_ce import engine
-from tinygrad_ce.autograd import run_hooks
 from tinygrad_ce.engine import Constant, Node
+from tinygrad_ce.graph.data import Edge, Gradient, Graph, GraphNode, Kept, Kind, Passed, Step, Summary
+from tinygrad_ce.graph.expand import Expanded
+from tinygrad_ce.graph.expand import expand as expanded
+from tinygrad_ce.graph.gradients import Gradients, find_gradients
+from tinygrad_ce.graph.summary import summarize
+from tinygrad_ce.graph.values import replay
 from tinygrad_ce.registry import FusedOp, Op
 from tinygrad_ce.tensor import Tensor
 
-Kind = Literal["op", "parameter", "input", "constant", "target"]
-Gradients = Literal["auto"] | bool
+Array = NDArray[Any]
 
-
-@dataclass(frozen=True)
-class Gradient:
-    """The size of a gradient: root mean square and largest magnitude; both None if none arrived."""
-
-    rms: float | None
-    max_abs: float | None
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A buffer that a node holds for the backward pass."""
-
-    what: str  # "output", "residual", or the op's name for an input or metadata
-    nbytes: int  # of the whole buffer, of which a view may show a part
-    buffer: int  # buffers are numbered, so that the same number is the same memory
-    leaf: bool  # it belongs to a leaf, which would be held in any case
-    shared: bool  # an older node keeps it too
-
-
-@dataclass(frozen=True)
-class GraphNode:
-    """One op applied, together with the tensor it made; or a leaf."""
-
-    id: str  # n0, n1, ... in the order things happened
-    kind: Kind
-    op: str  # the op's name; empty for a leaf
-    name: str  # given by the user or found in the model; may be empty for an op
-    shape: tuple[int, ...]
-    dtype: str
-    attributes: tuple[tuple[str, str], ...] = ()  # metadata that differs from its default, and Python numbers
-    module: tuple[str, ...] = ()  # paths of the modules it is in, outermost first
-    formula: str = ""
-    vjp_formula: str = ""
-    fused: bool = False
-    value: float | None = None  # of an output of one element
-    gradient: Gradient | None = None  # None: not looked for, or not taking any
-    kept: tuple[Kept, ...] = ()
-
-
-@dataclass(frozen=True)
-class Edge:
-    """A tensor used as an operand; used twice, it has two edges."""
-
-    source: str
-    target: str
-    position: int | None  # of the operand; None for metadata
-    name: str  # of the operand in the op's signature
-
-
-@dataclass(frozen=True, repr=False)
-class Graph:
-    """Everything a picture shows; see `capture`."""
-
-    nodes: tuple[GraphNode, ...]  # oldest first: each after everything it was made from
-    edges: tuple[Edge, ...]
-    outputs: tuple[str, ...]
-    title: str
-    modules: Mapping[str, str] = field(default_factory=dict)  # path of a module: its repr, Linear(4, 8)
-    recorded: bool = True  # False: no op made the outputs, as far as is known
-    released: bool = False  # a backward pass has let go of the arrays
-
-    @property
-    def ops(self) -> int:
-        """How many ops there are."""
-        return sum(node.kind == "op" for node in self.nodes)
-
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes held for the backward pass: each buffer once, those of leaves not at all."""
-        return sum({k.buffer: k.nbytes for node in self.nodes for k in node.kept if not k.leaf}.values())
-
-    def __repr__(self) -> str:
-        return f"<Graph {self.title}: {self.ops} ops, {len(self.edges)} edges, {self.kept_bytes} bytes kept>"
+DETAILED = 2000  # nodes up to which pictures have excerpts of the numbers
 
 
 class Model(Protocol):
@@ -111,6 +37,7 @@ def capture(
     model: Model | None = None,
     inputs: Mapping[str, Any] | None = None,
     gradients: Gradients = "auto",
+    expand: Collection[str] = (),
 ) -> Graph:
     """Read the graph that made a tensor, or several, into plain data.
 
@@ -123,12 +50,21 @@ def capture(
                 pass would bring to every node now; it is run apart (hooks run, no `.grad` changes), and needs
                 outputs of one element and a graph that still has its arrays. False: none
 
+    expand      names of fused ops, such as "softmax_cross_entropy", in whose place their decompositions are read
+
+    Where the graph still has its arrays, the numbers of interior tensors are known too: those that no rule needs are
+    computed again. The tensors' numbers are those of now: a parameter changed since then shows its new ones.
+
     A leaf is a *parameter* if it is one of the model's, an *input* if it is one of the inputs. Of the others, one
     that takes a gradient is a parameter, an array is an input; but once `inputs` are listed, an array is a
     *constant*, and with a model alone, what is not its parameter is an input. Class indices that a loss is given
     as `targets` are a *target*. The buffers of leaves, targets too, do not count as kept for the backward pass.
 
-    Raises TypeError for anything but Tensors, RuntimeError if `gradients=True` cannot be had.
+    Parameters of the model that take a gradient, and tensors among the inputs that do, are *detached* if the outputs
+    were not made from them.
+
+    Raises TypeError for anything but Tensors, RuntimeError if `gradients=True` cannot be had, ValueError if there is
+    nothing of that name to expand.
 
     >>> import tinygrad_ce as tg
     >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
@@ -138,29 +74,52 @@ def capture(
     >>> [(edge.source, edge.target) for edge in graph.edges]
     [('n0', 'n1'), ('n0', 'n1'), ('n1', 'n2')]
     """
+    return read(output, model=model, inputs=inputs, gradients=gradients, expand=expand)[0]
+
+
+def read(
+    output: Tensor | Sequence[Tensor],
+    *,
+    model: Model | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    gradients: Gradients = "auto",
+    expand: Collection[str] = (),
+) -> tuple[Graph, dict[str, Array]]:
+    """The graph as `capture` gives it, and the gradients of its leaves as arrays, by id."""
     if gradients not in ("auto", True, False):
         raise ValueError(f'capture: gradients: expected "auto", True or False, found {gradients!r}')
-    outputs = _outputs(output)
+    given = _outputs(output)
+    outputs = expanded(given, [expand] if isinstance(expand, str) else expand)
     nodes = engine.topological(z.node for z in outputs)[::-1]
     released = any(node.saved is None for node in nodes)
-    reader = _Reader(model, inputs)
-    reader.gradients = _gradients(outputs, nodes, released, gradients)
+    detailed = len(nodes) <= DETAILED
+    reader = _Reader(model, inputs, detailed)
+    found = find_gradients(outputs, nodes, released, gradients, detailed)
+    reader.gradients = found.sizes
     reader.leaf_buffers = _leaf_buffers(nodes, outputs)
-    reader.values = {z.node or z: z.item() for z in outputs if z.size == 1}
-    for node in nodes:
-        reader.read(node)
+    reader.scalars = {z.node or z: z.item() for z in outputs if z.size == 1}
+    for node, value in replay(nodes):
+        reader.read(node, value)
     for z in outputs:
         if z.node is None:
             reader.leaf(z, z.data, ())
-    return Graph(
+    ids, connected = reader.ids, len(reader.nodes)
+    reader.read_detached(model)
+    graph = Graph(
         nodes=tuple(reader.nodes),
         edges=tuple(reader.edges),
-        outputs=tuple(dict.fromkeys(reader.ids[z.node or z] for z in outputs)),
-        title=_title(outputs) if model is None else type(model).__name__,
+        outputs=tuple(dict.fromkeys(ids[z.node or z] for z in outputs)),
+        title=_title(given) if model is None else type(model).__name__,
         modules=reader.modules,
+        steps=tuple(
+            Step(ids[node], tuple(Passed(ids[source], i, g, total) for source, i, g, total in passed))
+            for node, passed in found.steps
+        ),
+        detached=tuple(node.id for node in reader.nodes[connected:]),
         recorded=bool(nodes),
         released=released,
     )
+    return graph, {ids[leaf]: g for leaf, g in found.leaves.items() if leaf in ids}
 
 
 def _outputs(output: Any) -> list[Tensor]:
@@ -179,11 +138,13 @@ def _title(outputs: Sequence[Tensor]) -> str:
 class _Reader:
     """Gives out ids and names while the nodes go by, oldest first."""
 
-    def __init__(self, model: Model | None, inputs: Mapping[str, Any] | None) -> None:
+    def __init__(self, model: Model | None, inputs: Mapping[str, Any] | None, detailed: bool) -> None:
         if inputs is not None and not isinstance(inputs, Mapping):
             raise TypeError(f'capture: inputs: expected {{"x": x, ...}}, found {type(inputs).__name__}')
+        self.detailed = detailed  # take excerpts
         self.has_model = model is not None
         self.parameters: dict[int, str] = {}
+        self.frozen: list[tuple[str, Any, Array]] = []
         self.paths: dict[int, str] = {}
         if model is not None:
             if not (hasattr(model, "named_parameters") and hasattr(model, "named_modules")):
@@ -192,12 +153,15 @@ class _Reader:
                 )
             for name, parameter in model.named_parameters():
                 self.parameters.setdefault(id(parameter), name)
+                if not parameter.requires_grad:  # frozen: the graph has it as a constant
+                    self.frozen.append((name, parameter, parameter.data))
             for name, module in model.named_modules():
                 self.paths.setdefault(id(module), name)
         self.given = None if inputs is None else [(name, x, _data(x)) for name, x in inputs.items()]
+        self.given_nodes = {x.node: name for name, x, _ in self.given or () if isinstance(x, Tensor) and x.node}
         self.gradients: dict[Any, Gradient] = {}
         self.leaf_buffers: set[int] = set()
-        self.values: dict[Any, float] = {}
+        self.scalars: dict[Any, float] = {}
         self.buffers: dict[int, int] = {}
         self.first_keeper: dict[int, str] = {}
         self.ids: dict[Any, str] = {}
@@ -206,7 +170,7 @@ class _Reader:
         self.edges: list[Edge] = []
         self.unnamed = 0
 
-    def read(self, node: Node) -> None:
+    def read(self, node: Node, value: Array | None) -> None:
         op, scope = node.op, self.scope(node.scope)
         saved = node.saved or node.inputs
         numbers: list[tuple[str, str]] = []
@@ -231,9 +195,10 @@ class _Reader:
             if not (is_target and key == "targets") and not _is_default(value, op.defaults.get(key))
         ]
         self.nodes.append(GraphNode(
-            this, "op", op.name, node.name or "", node.shape, node.dtype.name, (*numbers, *metadata), scope,
-            formula=op.formula, vjp_formula=op.vjp_formula, fused=issubclass(op, FusedOp),
-            value=self.values.get(node), gradient=self.gradients.get(node), kept=tuple(self.kept(node, this)),
+            this, "op", op.name, node.name or self.given_nodes.get(node, ""), node.shape, node.dtype.name,
+            (*numbers, *metadata), scope, formula=op.formula, vjp_formula=op.vjp_formula, fused=issubclass(op, FusedOp),
+            value=self.scalars.get(node), summary=self.summary(value), gradient=self.gradients.get(node),
+            kept=tuple(self.kept(node, this)),
         ))  # fmt: skip
 
     def leaf(self, source: Any, array: Any, scope: tuple[str, ...]) -> str:
@@ -244,7 +209,7 @@ class _Reader:
         same = (named, source.shape, source.dtype) if type(source) is Constant and named else source
         if same in self.ids:
             return self.ids[same]
-        path = self.parameters.get(id(source))
+        path = self.parameters.get(id(source)) or (None if given else self.frozen_name(source, array))
         others = self.given is not None  # inputs were listed, and this is not one of them
         kind: Kind
         if path is not None or given is not None:
@@ -255,20 +220,49 @@ class _Reader:
             kind = "constant" if others or not source.shape else "input"
         name = path or named or f"x{self.unnamed}"
         self.unnamed += name == f"x{self.unnamed}"
-        return self.add_leaf(same, kind, name, source, scope if kind in ("parameter", "constant") else ())
+        array = source.data if isinstance(source, Tensor) else array
+        return self.add_leaf(same, kind, name, source, array, scope if kind in ("parameter", "constant") else ())
 
     def target(self, targets: Any) -> str:
         given = self.given_name(None, targets)
         same = (given, targets.shape, targets.dtype) if given else object()
-        return self.ids.get(same) or self.add_leaf(same, "target", given or "targets", targets, ())
+        return self.ids.get(same) or self.add_leaf(same, "target", given or "targets", targets, targets, ())
 
-    def add_leaf(self, key: Any, kind: Kind, name: str, source: Any, scope: tuple[str, ...]) -> str:
+    def add_leaf(self, key: Any, kind: Kind, name: str, source: Any, array: Any, scope: tuple[str, ...]) -> str:
         this = self.ids[key] = f"n{len(self.nodes)}"
         self.nodes.append(GraphNode(
             this, kind, "", name, source.shape, source.dtype.name, module=scope,
-            value=self.values.get(key), gradient=self.gradients.get(key),
+            value=self.scalars.get(key), summary=self.summary(array), gradient=self.gradients.get(key),
         ))  # fmt: skip
         return this
+
+    def summary(self, array: Any) -> Summary | None:
+        return summarize(array, self.detailed) if isinstance(array, np.ndarray) else None
+
+    def read_detached(self, model: Model | None) -> None:
+        """What takes a gradient that will never come: no path leads from it to the outputs."""
+        for name, parameter in model.named_parameters() if model is not None else ():
+            if parameter.requires_grad and parameter not in self.ids:
+                self.add_leaf(parameter, "parameter", name, parameter, parameter.data, ())
+        for name, x, data in self.given or ():
+            if isinstance(x, Tensor) and x.requires_grad and (x.node or x) not in self.ids:
+                if x.node is None:
+                    self.add_leaf(x, "input", name, x, data, ())
+                else:
+                    this = self.ids[x.node] = f"n{len(self.nodes)}"
+                    op = x.node.op.name
+                    self.nodes.append(
+                        GraphNode(this, "op", op, name, x.shape, x.dtype.name, summary=self.summary(data))
+                    )
+
+    def frozen_name(self, source: Any, array: Any) -> str | None:
+        """The path of a parameter that takes no gradient, if this is one."""
+        if isinstance(source, Tensor):
+            return None
+        if isinstance(array, np.ndarray):
+            return next((name for name, _, data in self.frozen if _is_same(array, data)), None)
+        alike = [name for name, _, data in self.frozen if (data.shape, data.dtype) == (source.shape, source.dtype)]
+        return alike[0] if len(alike) == 1 else None
 
     def given_name(self, source: Any, array: Any) -> str | None:
         """The name in `inputs` of a leaf Tensor, or of a constant with or without its array."""
@@ -289,7 +283,7 @@ class _Reader:
         for module in modules:
             if id(module) not in self.paths:
                 taken = set(self.paths.values())
-                name, n = type(module).__name__, 2
+                name, n = module.op.name if isinstance(module, Expanded) else type(module).__name__, 2
                 while name in taken:
                     name, n = f"{type(module).__name__} {n}", n + 1
                 self.paths[id(module)] = name
@@ -364,49 +358,6 @@ def _leaf_buffers(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> set[int]:
                 leaves.append(x)
         leaves += _arrays(node.attributes.get("targets"))
     return {id(_owner(x)) for x in leaves}
-
-
-def _gradients(
-    outputs: Sequence[Tensor], nodes: Sequence[Node], released: bool, wanted: Gradients
-) -> dict[Any, Gradient]:
-    """The gradients to show, by node and leaf."""
-    if wanted is False:
-        return {}
-    leaves = {x for node in nodes for x in node.inputs if isinstance(x, Tensor)}
-    leaves |= {z for z in outputs if z.node is None and z.requires_grad}
-    if wanted is True:
-        found = _private_pass(outputs, released)
-    else:
-        holders = {x: x for x in leaves} | {node: node.retained() for node in nodes if node.retained}
-        found = {s: _size(x.grad.data) for s, x in holders.items() if x is not None and x.grad is not None}
-    if found or released:
-        found |= {x: Gradient(None, None) for x in leaves if x not in found}
-    return found
-
-
-def _private_pass(outputs: Sequence[Tensor], released: bool) -> dict[Any, Gradient]:
-    """The gradients a backward pass would bring, found without changing anything."""
-    if released:
-        raise RuntimeError(
-            "capture: gradients=True needs the graph's arrays, but an earlier backward pass has freed them; "
-            'capture before it, give it retain_graph=True, or use gradients="auto" for what .grad holds'
-        )
-    for z in outputs:
-        if z.size != 1:
-            raise RuntimeError(f"capture: gradients=True needs outputs of one element, found shape {z.shape}")
-    roots = [(z.node or z, np.ones(z.shape, z.dtype)) for z in outputs if z.requires_grad]
-    found: dict[Any, Gradient] = {}
-    results, _ = engine.backward(roots, release=False, visit=lambda n, g: found.update({n: _size(g)}))
-    run_hooks(results)
-    return {source: _size(g) for source, g in results.items()} | found
-
-
-def _size(gradient: Any) -> Gradient:
-    g = np.abs(np.asarray(gradient), dtype=np.float64)
-    largest = float(g.max(initial=0.0))
-    if largest == 0 or not math.isfinite(largest):
-        return Gradient(largest, largest)
-    return Gradient(largest * float(np.sqrt(np.mean((g / largest) ** 2))), largest)
 
 
 def _is_default(value: Any, default: Any) -> bool:
