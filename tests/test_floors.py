@@ -14,11 +14,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mode", "methods", "registry", "arrays", "engine", "operators", "autograd"),
     ("tensor",),
     ("kernels", "ops", "functional"),
-    ("nn", "optim", "data", "graph", "viz", "compare", "testing"),
+    ("anomaly", "nn", "optim", "data", "graph", "viz", "compare", "testing", "training"),
     ("cli", "__main__"),
 )
 EVERYWHERE = {"numpy"}
-WHEN_USED = {"rich", "graphviz", "graphviz_pure", "safetensors", "matplotlib", "mpmath", "torch", "sklearn"}
+WHEN_USED = {"rich", "graphviz", "graphviz_pure", "safetensors", "matplotlib", "mpmath", "torch", "sklearn", "onnx"}
 
 
 def floor(module: str) -> int | None:

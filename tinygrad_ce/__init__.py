@@ -10,6 +10,7 @@ Tensor([[ 0.09  ,  0.2447, -0.3348]], shape=(1, 3), dtype=float32)
 
 from tinygrad_ce import compare, data, functional, nn, optim
 from tinygrad_ce import functional as F
+from tinygrad_ce.anomaly import AnomalyError, detect_anomaly
 from tinygrad_ce.autograd import grad
 from tinygrad_ce.compare import compare_gradients, compare_models
 from tinygrad_ce.engine import NotDifferentiable
@@ -22,6 +23,7 @@ from tinygrad_ce.viz import draw
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnomalyError",
     "F",
     "FusedOp",
     "NotDifferentiable",
@@ -32,6 +34,7 @@ __all__ = [
     "compare_gradients",
     "compare_models",
     "data",
+    "detect_anomaly",
     "draw",
     "enable_grad",
     "functional",

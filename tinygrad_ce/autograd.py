@@ -13,7 +13,7 @@ import numpy as np
 from tinygrad_ce import engine
 from tinygrad_ce.arrays import to_array
 from tinygrad_ce.engine import Node
-from tinygrad_ce.mode import enable_grad
+from tinygrad_ce.mode import enable_grad, mode
 from tinygrad_ce.operators import Operators
 
 _ONES = {np.dtype(kind): np.ones((), kind) for kind in (np.float16, np.float32, np.float64)}
@@ -127,10 +127,10 @@ def run(
     if create_graph:
         with enable_grad():
             roots = [(source, g if isinstance(g, Operators) else constant(g)) for source, g in roots]
-            results, shared = engine.backward(roots, targets, release=False, lift=_lift)
+            results, shared = engine.backward(roots, targets, release=False, lift=_lift, observer=mode.watcher)
             return run_hooks(results), shared
     roots = [(source, g.data if isinstance(g, Operators) else g) for source, g in roots]
-    results, shared = engine.backward(roots, targets, release=not retain_graph)
+    results, shared = engine.backward(roots, targets, release=not retain_graph, observer=mode.watcher)
     return run_hooks(results), shared
 
 

@@ -329,7 +329,7 @@ class NotDifferentiable(TypeError):
 
 
 def _input_name(op: type[Op], i: int) -> str:
-    return f"{op.inputs[-1]}[{i - len(op.inputs) + 1}]" if op.variadic else f"{op.inputs[i]!r} (position {i})"
+    return op.input_name(i) if op.variadic else f"{op.input_name(i)!r} (position {i})"
 
 
 def _sum(a: Any, b: Any) -> Any:

@@ -21,6 +21,7 @@ class _Mode(threading.local):
         self.recording = True
         self.outer: list[bool] = []  # what was in force around the blocks that are open
         self.scope: tuple[Any, ...] = ()
+        self.watcher: Any = None  # told of every op that runs and of every gradient; see `anomaly`
 
 
 mode = _Mode()

@@ -166,6 +166,12 @@ class Op:
         )
 
     @classmethod
+    def input_name(cls, i: int) -> str:
+        """What the op calls its input number i."""
+        rest = i - len(cls.inputs) + 1
+        return f"{cls.inputs[-1]}[{rest}]" if cls.variadic and rest >= 0 else cls.inputs[i]
+
+    @classmethod
     def explained(cls, error: Exception, arrays: Sequence[Any]) -> Exception:
         """An error that `forward` raised, saying which op it was and what it was given."""
         if str(error).startswith(cls.name):

@@ -389,6 +389,8 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
             s = sources[i]
             arrays[i] = Constant(s.shape, s.dtype, None) if isinstance(s, Tensor) else s
         result.node = Node(op, attributes, sources, needs, arrays, output if keep_output else None, data, mode.scope)
+    if mode.watcher is not None:
+        mode.watcher.made(op, inputs, result)
     return result
 
 

@@ -1,6 +1,6 @@
 """Computation graphs as plain data: read once from live tensors, then independent of them."""
 
-from tinygrad_ce.graph.capture import Model, capture, input_name
+from tinygrad_ce.graph.capture import Model, capture
 from tinygrad_ce.graph.data import (
     Edge,
     Excerpt,
@@ -31,5 +31,4 @@ __all__ = [
     "Summary",
     "Trouble",
     "capture",
-    "input_name",
 ]

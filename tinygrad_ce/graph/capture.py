@@ -16,7 +16,7 @@ from tinygrad_ce.graph.expand import expand as expanded
 from tinygrad_ce.graph.gradients import Gradients, find_gradients
 from tinygrad_ce.graph.summary import summarize
 from tinygrad_ce.graph.values import replay
-from tinygrad_ce.registry import FusedOp, Op
+from tinygrad_ce.registry import FusedOp
 from tinygrad_ce.tensor import Tensor
 
 Array = NDArray[Any]
@@ -176,7 +176,7 @@ class _Reader:
         numbers: list[tuple[str, str]] = []
         operands: list[tuple[str, int | None, str]] = []
         for i, (source, x) in enumerate(zip(node.inputs, saved, strict=True)):
-            name = input_name(op, i)
+            name = op.input_name(i)
             if type(source) is Constant and source.value is not None:
                 numbers.append((name, _text(source.value)))
                 continue
@@ -303,19 +303,13 @@ class _Reader:
             yield Kept(what, owner.nbytes, buffer, id(owner) in self.leaf_buffers, keeper != this)
 
 
-def input_name(op: type[Op], i: int) -> str:
-    """What an op calls its input number i."""
-    rest = i - len(op.inputs) + 1
-    return f"{op.inputs[-1]}[{rest}]" if op.variadic and rest >= 0 else op.inputs[i]
-
-
 def _kept_arrays(node: Node) -> Iterator[tuple[str, Any]]:
     """The arrays a live node holds, and what they are to its op."""
     if node.saved is None:
         return
     is_residual = issubclass(node.op, FusedOp) and node.op.residual
     yield from (("residual" if is_residual else "output", x) for x in _arrays(node.output))
-    yield from ((input_name(node.op, i), x) for i, x in enumerate(node.saved) if isinstance(x, np.ndarray))
+    yield from ((node.op.input_name(i), x) for i, x in enumerate(node.saved) if isinstance(x, np.ndarray))
     for key, value in node.attributes.items():
         yield from ((key, x) for x in _arrays(value))
 

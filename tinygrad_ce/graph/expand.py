@@ -60,7 +60,7 @@ def _rewrite(outputs: list[Tensor], nodes: Sequence[Node], names: Collection[str
 
 def _decomposed(node: Node, inputs: list[Any]) -> Any:
     """What the fused op's decomposition makes of these sources: a node, or one of the sources."""
-    op, outer = node.op, mode.scope
+    op, scope, watcher = node.op, mode.scope, mode.watcher
     assert issubclass(op, FusedOp)
     arrays: Any = node.saved
     attributes = node.attributes
@@ -69,12 +69,12 @@ def _decomposed(node: Node, inputs: list[Any]) -> Any:
         attributes = {key: _blank(value) for key, value in attributes.items()}
     elif op.restore is not None:
         arrays = op.restore(node.output, *node.saved, **attributes)
-    mode.scope = (*node.scope, Expanded(op))
+    mode.scope, mode.watcher = (*node.scope, Expanded(op)), None
     try:
         with enable_grad(), np.errstate(all="ignore"):
             z = op.decomposition(*map(_linked, arrays, inputs), **attributes)
     finally:
-        mode.scope = outer
+        mode.scope, mode.watcher = scope, watcher
     made = z if z.node is None else z.node
     if type(made) is not Node or made in inputs:
         return made
