@@ -1,14 +1,15 @@
-"""The shipped digits, and data sets as arrays walked through in batches."""
+"""The data that ships, digits and irises, and data sets as arrays."""
 
 import hashlib
 import re
+from importlib.resources import files
 
 import numpy as np
 import pytest
 
-from tinygrad_ce.data import ArrayDataset, batches, digits
+from tinygrad_ce.data import ArrayDataset, digits, iris
 from tinygrad_ce.data.digits import _stored
-from tinygrad_ce.data.make_digits import SOURCE, make_digits
+from tinygrad_ce.data.make_shipped import DIGITS_SOURCE, make_digits, make_iris
 
 
 def rows(dataset):
@@ -91,18 +92,54 @@ class TestDigits:
             assert sorted(made) == ["images", "source", "targets"]
             assert made["images"].tobytes() == images.tobytes()
             assert made["targets"].tobytes() == targets.tobytes()
-            assert made["source"] == SOURCE
+            assert made["source"] == DIGITS_SOURCE
 
     def test_the_file_states_its_source_and_licence(self):
-        from importlib.resources import files
-
         package = files("tinygrad_ce.data")
         with package.joinpath("digits.npz").open("rb") as file, np.load(file) as stored:
-            assert stored["source"] == SOURCE
-        for text in (SOURCE, package.joinpath("NOTICE.txt").read_text(encoding="utf-8"), digits.__doc__):
+            assert stored["source"] == DIGITS_SOURCE
+        for text in (DIGITS_SOURCE, package.joinpath("NOTICE.txt").read_text(encoding="utf-8"), digits.__doc__):
             assert "CC BY 4.0" in text
             assert "https://doi.org/10.24432/C50P49" in text
             assert re.search(r"Alpaydin and C\. Kaynak", text)
+
+
+class TestIris:
+    def test_shapes_dtypes_and_names(self):
+        for dataset, length in zip(iris(), (120, 30), strict=True):
+            assert (dataset.inputs.shape, dataset.inputs.dtype) == ((length, 4), np.float32)
+            assert (dataset.targets.shape, dataset.targets.dtype) == ((length,), np.int64)
+            assert dataset.classes == ("setosa", "versicolor", "virginica")
+            assert dataset.features == tuple(
+                f"{part} {size} (cm)" for part in ("sepal", "petal") for size in ("length", "width")
+            )
+            assert np.bincount(dataset.targets).tolist() == [length // 3] * 3
+
+    def test_the_numbers_are_fishers_where_uci_is_wrong(self):
+        train, test = iris()  # of the first 40 flowers, every fifth, from the first on, is held out
+        flowers = np.zeros((40, 4), np.float32)
+        flowers[np.arange(40) % 5 != 0] = train.inputs[:32]
+        flowers[::5] = test.inputs[:8]
+        assert flowers[34].tolist() == np.float32([4.9, 3.1, 1.5, 0.2]).tolist()
+        assert flowers[37].tolist() == np.float32([4.9, 3.6, 1.4, 0.1]).tolist()
+
+    def test_equals_and_is_made_again_from_scikit_learns_copy(self, tmp_path):
+        sklearn_datasets = pytest.importorskip("sklearn.datasets", reason="the irises' source: pip install '.[parity]'")
+        bunch = sklearn_datasets.load_iris()
+        train, test = iris()
+        held_out = np.arange(150) % 5 == 0
+        for dataset, chosen in ((train, ~held_out), (test, held_out)):
+            assert np.array_equal(dataset.inputs, bunch.data[chosen].astype(np.float32))
+            assert np.array_equal(dataset.targets, bunch.target[chosen])
+            assert dataset.classes == tuple(bunch.target_names)
+        make_iris(tmp_path / "iris.csv")
+        assert (tmp_path / "iris.csv").read_bytes() == files("tinygrad_ce.data").joinpath("iris.csv").read_bytes()
+
+    def test_source_and_licence_are_stated(self):
+        for text in (files("tinygrad_ce.data").joinpath("NOTICE.txt").read_text(encoding="utf-8"), iris.__doc__):
+            assert "CC BY 4.0" in text
+            assert "https://doi.org/10.24432/C56C76" in text
+            assert re.search(r"R\. A\. Fisher", text)
 
 
 class TestArrayDataset:
@@ -147,59 +184,3 @@ class TestArrayDataset:
     def test_anything_but_arrays_is_refused(self, inputs, targets, message):
         with pytest.raises(TypeError, match=re.escape(message)):
             ArrayDataset(inputs, targets)
-
-
-class TestBatches:
-    def test_in_order_each_row_once_and_the_last_batch_short(self, seven):
-        found = list(batches(seven, 3))
-        assert [len(targets) for _, targets in found] == [3, 3, 1]
-        assert np.array_equal(np.concatenate([inputs for inputs, _ in found]), seven.inputs)
-        assert np.array_equal(np.concatenate([targets for _, targets in found]), seven.targets)
-
-    def test_in_order_nothing_is_copied(self, seven):
-        for inputs, targets in batches(seven, 3):
-            assert np.shares_memory(inputs, seven.inputs)
-            assert np.shares_memory(targets, seven.targets)
-
-    def test_shuffled_each_row_once_with_its_own_target(self, seven):
-        found = list(batches(seven, 3, generator=np.random.default_rng(3)))
-        assert [len(targets) for _, targets in found] == [3, 3, 1]
-        order = np.concatenate([targets for _, targets in found])
-        assert sorted(order) == list(range(7))
-        assert order.tolist() != list(range(7))
-        assert np.array_equal(np.concatenate([inputs for inputs, _ in found]), seven.inputs[order])
-
-    def test_the_seed_decides_and_every_epoch_differs(self, seven):
-        def epochs(seed):
-            generator = np.random.default_rng(seed)
-            return [[int(y) for _, ys in batches(seven, 2, generator=generator) for y in ys] for _ in range(3)]
-
-        assert epochs(0) == epochs(0)
-        assert epochs(0) != epochs(1)
-        assert len({tuple(epoch) for epoch in epochs(0)}) == 3
-
-    @pytest.mark.parametrize("generator", [None, np.random.default_rng(0)])
-    def test_sizes_at_the_edges(self, seven, generator):
-        assert [len(y) for _, y in batches(seven, 7, generator=generator)] == [7]
-        assert [len(y) for _, y in batches(seven, 100, generator=generator)] == [7]
-        assert [len(y) for _, y in batches(seven, np.int64(1), generator=generator)] == [1] * 7
-        assert list(batches(ArrayDataset(np.zeros((0, 2)), np.zeros(0)), 3, generator=generator)) == []
-
-    @pytest.mark.parametrize(
-        ("batch_size", "error", "message"),
-        [
-            (0, ValueError, "batch_size must be at least 1, found 0"),
-            (-2, ValueError, "batch_size must be at least 1, found -2"),
-            (2.0, TypeError, "batch_size must be an int, found float 2.0"),
-            (True, TypeError, "batch_size must be an int, found bool True"),
-            (None, TypeError, "batch_size must be an int, found NoneType None"),
-        ],
-    )
-    def test_a_wrong_size_is_refused_at_the_call(self, seven, batch_size, error, message):
-        with pytest.raises(error, match=re.escape(message)):
-            batches(seven, batch_size)
-
-    def test_a_seed_is_not_a_generator(self, seven):
-        message = "generator must be a numpy.random.Generator or None, found int 0; write np.random.default_rng(0)"
-        with pytest.raises(TypeError, match=re.escape(message)):
-            batches(seven, 2, generator=0)

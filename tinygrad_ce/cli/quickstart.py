@@ -19,7 +19,7 @@ from tinygrad_ce import __version__, nn, optim
 from tinygrad_ce import functional as F
 from tinygrad_ce.cli.terminal import Table, UsageError, at_least, console, say, sentences, show
 from tinygrad_ce.compare import CHAINS, Comparison, compare_gradients, strict_json
-from tinygrad_ce.data import ArrayDataset, batches, digits
+from tinygrad_ce.data import ArrayDataset, DataLoader, digits
 from tinygrad_ce.mode import no_grad
 from tinygrad_ce.viz import Picture, RenderError, draw
 
@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> None:
     say(f"   test accuracy: {accuracy:.1%} ({correct} of {len(test_set)})", "bold green")
 
     say()
-    x, y = next(batches(test_set, arguments.batch, generator=generator))
+    x, y = next(iter(DataLoader(test_set, arguments.batch, shuffle=True, generator=generator)))
     say(f"2. The loss of {len(x)} test images and its gradients, spelled in {len(SPELLINGS)} ways", "bold")
     say()
     comparison = compare_gradients(
@@ -178,11 +178,12 @@ def train(
 ) -> Curve:
     """Train with the fused loss and SGD, showing the progress."""
     optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+    batches = DataLoader(train_set, batch_size, shuffle=True, generator=generator)
     curve = Curve()
     with _progress(epochs) as advance:
         for _ in range(epochs):
             total = 0.0
-            for x, y in batches(train_set, batch_size, generator=generator):
+            for x, y in batches:
                 loss = F.softmax_cross_entropy(model(x), y)
                 optimizer.zero_grad()
                 loss.backward()
