@@ -148,6 +148,10 @@ TORCH: dict[str, Callable[..., Any]] = {
     "flip": lambda x, axis: torch.flip(x, axes(x, axis)),
     "outer": lambda x, y: torch.outer(x.reshape(-1), y.reshape(-1)),
     "einsum": lambda *operands, subscripts: torch.einsum(subscripts, *operands),
+    "layer_norm": lambda x, weight=None, bias=None, **options: nnf.layer_norm(
+        x, weight=weight, bias=bias, **options),
+    "batch_norm": lambda x, weight=None, bias=None, **options: nnf.batch_norm(
+        x, None, None, weight, bias, training=True, **options),
     "softmax": lambda x, axis: torch.softmax(x, dim=axis),
     "log_softmax": lambda x, axis: torch.log_softmax(x, dim=axis),
     "nll_loss": by_row(nnf.nll_loss),

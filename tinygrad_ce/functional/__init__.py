@@ -9,17 +9,22 @@ from typing import Any
 
 from tinygrad_ce.functional._public import function_of
 from tinygrad_ce.functional.elementwise import *  # noqa: F403
+from tinygrad_ce.functional.embedding import *  # noqa: F403
 from tinygrad_ce.functional.explanation import *  # noqa: F403
 from tinygrad_ce.functional.linalg import *  # noqa: F403
 from tinygrad_ce.functional.loss import *  # noqa: F403
 from tinygrad_ce.functional.metrics import *  # noqa: F403
+from tinygrad_ce.functional.normalization import *  # noqa: F403
 from tinygrad_ce.functional.random import *  # noqa: F403
 from tinygrad_ce.functional.reduction import *  # noqa: F403
 from tinygrad_ce.functional.shape import *  # noqa: F403
 from tinygrad_ce.functional.softmax import *  # noqa: F403
 from tinygrad_ce.registry import registry, reserved
 
-_FUNCTIONS = ("accuracy", "cross_entropy_between", "entropy", "explain", "kl_divergence", "one_hot", "top_k_accuracy")
+_FUNCTIONS = (
+    "accuracy", "cross_entropy_between", "embedding", "entropy", "explain", "kl_divergence", "one_hot",
+    "top_k_accuracy",
+)  # fmt: skip
 
 reserved.update(name for name in globals() if name not in registry)  # an op of such a name could not be reached here
 

@@ -1,29 +1,53 @@
 """Building blocks of networks: modules hold parameters and are called on Tensors."""
 
-from tinygrad_ce.nn.layers import ELU, GELU, MLP, LeakyReLU, Linear, ReLU, Sequential, Sigmoid, SiLU, Softplus, Tanh
+from typing import TYPE_CHECKING, NoReturn
+
+from tinygrad_ce.nn import architecture, init
+from tinygrad_ce.nn.activations import (
+    ELU,
+    GELU,
+    LeakyReLU,
+    LogSoftmax,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from tinygrad_ce.nn.containers import MLP, ModuleList, Sequential
+from tinygrad_ce.nn.layers import Dropout, Embedding, Flatten, Identity, Linear
 from tinygrad_ce.nn.losses import (
     BinaryCrossEntropy,
     KLDivLoss,
-    LogSoftmax,
     MSELoss,
     NLLLoss,
     SigmoidBinaryCrossEntropy,
-    Softmax,
     SoftmaxCrossEntropy,
 )
-from tinygrad_ce.nn.module import Module, Parameter
+from tinygrad_ce.nn.module import Module
+from tinygrad_ce.nn.normalization import BatchNorm1d, LayerNorm
+from tinygrad_ce.nn.parameter import Buffer, Parameter
 
 __all__ = [
     "ELU",
     "GELU",
     "MLP",
+    "BatchNorm1d",
     "BinaryCrossEntropy",
+    "Buffer",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "Identity",
     "KLDivLoss",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
     "MSELoss",
     "Module",
+    "ModuleList",
     "NLLLoss",
     "Parameter",
     "ReLU",
@@ -35,4 +59,17 @@ __all__ = [
     "SoftmaxCrossEntropy",
     "Softplus",
     "Tanh",
+    "architecture",
+    "init",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        here = {
+            "CrossEntropyLoss": "SoftmaxCrossEntropy",
+            "BCEWithLogitsLoss": "SigmoidBinaryCrossEntropy",
+            "BCELoss": "BinaryCrossEntropy",
+        }
+        hint = f"; PyTorch's nn.{name} is nn.{here[name]} here" if name in here else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

@@ -1,21 +1,22 @@
-"""Layers: linear maps, activations, and chains of them."""
+"""Layers: linear maps, tables of vectors, dropout, and those that only hand on."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from tinygrad_ce import functional as F
+from tinygrad_ce.functional.embedding import padding_index
 from tinygrad_ce.mode import get_default_dtype
-from tinygrad_ce.nn.module import Module, Parameter
-from tinygrad_ce.tensor import Tensor, TensorLike
+from tinygrad_ce.nn.options import WithOptions, number, random, size
+from tinygrad_ce.nn.parameter import Parameter
+from tinygrad_ce.tensor import Tensor, TensorLike, as_tensor
 
 
-class Linear(Module):
+class Linear(WithOptions):
     """z = x W^T + b, as one fused op.
 
     in_features, out_features   sizes of the last axis of x and of z
@@ -24,7 +25,7 @@ class Linear(Module):
     dtype                       of the parameters; the default dtype if None
 
     `weight` has shape (out_features, in_features) and `bias` (out_features,), as in PyTorch, both drawn from
-    U(-1/sqrt(in_features), 1/sqrt(in_features)).
+    U(-1/sqrt(in_features), 1/sqrt(in_features)); `nn.init` has others.
 
     >>> import numpy as np
     >>> from tinygrad_ce import nn
@@ -42,217 +43,133 @@ class Linear(Module):
         generator: np.random.Generator | None = None,
         dtype: DTypeLike | None = None,
     ) -> None:
-        for name, value in (("in_features", in_features), ("out_features", out_features)):
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"Linear: {name}={value!r}; expected a positive integer")
-        if generator is None:
-            generator = np.random.default_rng()
-        elif not isinstance(generator, np.random.Generator):
-            raise TypeError(f"Linear: generator={generator!r}; write generator=numpy.random.default_rng(seed)")
-        bound = 1 / math.sqrt(in_features)
+        self.in_features = size("Linear", "in_features", in_features)
+        self.out_features = size("Linear", "out_features", out_features)
+        generator = random("Linear", generator)
         dtype = get_default_dtype() if dtype is None else np.dtype(dtype)
-        self.weight = Parameter(generator.uniform(-bound, bound, (out_features, in_features)), dtype)
-        self.bias = Parameter(generator.uniform(-bound, bound, out_features), dtype) if bias else None
+        bound = 1 / math.sqrt(in_features)
+        self.weight = Parameter(generator.uniform(-bound, bound, (out_features, in_features)), dtype=dtype)
+        self.bias = Parameter(generator.uniform(-bound, bound, out_features), dtype=dtype) if bias else None
 
     def forward(self, x: TensorLike) -> Tensor:
         return F.linear(x, self.weight, self.bias)
 
-    def describe(self) -> str:
-        out_features, in_features = self.weight.shape
-        return f"{in_features}, {out_features}" + ("" if self.bias is not None else ", bias=False")
+    def options(self) -> dict[str, Any]:
+        return {
+            "in_features": self.in_features, "out_features": self.out_features, "bias": self.bias is not None,
+            "dtype": self.weight.dtype.name,
+        }  # fmt: skip
 
 
-class Sequential(Module):
-    """Modules called one after the other; their names are "0", "1", ...
+class Embedding(WithOptions):
+    """A table of vectors, looked up by integers: z[..., :] = weight[x[...], :], see `functional.embedding`.
 
-    >>> from tinygrad_ce import nn
-    >>> nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
-    Sequential(
-      (0): Linear(4, 8)
-      (1): ReLU()
-      (2): Linear(8, 3)
-    )
-    """
+    num_embeddings  how many vectors there are: indices are 0 <= x < num_embeddings
+    embedding_dim   their length
+    padding_idx     an index whose vector is 0 at first and takes no gradient; may be negative, from the end
+    generator       draws the initial vectors from N(0, 1); a fresh one if None
+    dtype           of the parameters; the default dtype if None
 
-    def __init__(self, *modules: Module) -> None:
-        for i, module in enumerate(modules):
-            if not isinstance(module, Module):
-                raise TypeError(f"{type(self).__name__}: argument {i} is {module!r}, expected a Module such as ReLU()")
-            setattr(self, str(i), module)
-
-    def forward(self, x: TensorLike) -> Any:
-        for module in vars(self).values():
-            if isinstance(module, Module):
-                x = module(x)
-        return x
-
-    def __iter__(self) -> Iterator[Module]:
-        return (module for _, module in self.children())
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self.children())
-
-    def __getitem__(self, index: int) -> Module:
-        return list(self)[index]
-
-
-class ReLU(Module):
-    """max(x, 0), see `functional.relu`.
-
-    >>> from tinygrad_ce import nn
-    >>> nn.ReLU()([-1.0, 2.0])
-    Tensor([0., 2.], shape=(2,), dtype=float32)
-    """
-
-    def forward(self, x: TensorLike) -> Tensor:
-        return F.relu(x)
-
-
-class LeakyReLU(Module):
-    """x if x > 0 else negative_slope * x, see `functional.leaky_relu`.
-
-    >>> from tinygrad_ce import nn
-    >>> nn.LeakyReLU(0.5)([-1.0, 2.0])
-    Tensor([-0.5,  2. ], shape=(2,), dtype=float32)
-    """
-
-    def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = negative_slope
-
-    def forward(self, x: TensorLike) -> Tensor:
-        return F.leaky_relu(x, self.negative_slope)
-
-    def describe(self) -> str:
-        return f"{self.negative_slope}"
-
-
-class ELU(Module):
-    """x if x > 0 else alpha * (exp(x) - 1), see `functional.elu`.
-
-    >>> from tinygrad_ce import nn
-    >>> nn.ELU()([-1.0, 2.0])
-    Tensor([-0.6321,  2.    ], shape=(2,), dtype=float32)
-    """
-
-    def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = alpha
-
-    def forward(self, x: TensorLike) -> Tensor:
-        return F.elu(x, self.alpha)
-
-    def describe(self) -> str:
-        return f"{self.alpha}"
-
-
-class GELU(Module):
-    """x * Phi(x), see `functional.gelu`; `approximate` is "none" or "tanh".
-
-    >>> from tinygrad_ce import nn
-    >>> nn.GELU("tanh")([-1.0, 2.0])
-    Tensor([-0.1588,  1.9546], shape=(2,), dtype=float32)
-    """
-
-    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
-        self.approximate: Literal["none", "tanh"] = approximate
-
-    def forward(self, x: TensorLike) -> Tensor:
-        return F.gelu(x, self.approximate)
-
-    def describe(self) -> str:
-        return repr(self.approximate)
-
-
-class SiLU(Module):
-    """x * sigmoid(x), see `functional.silu`.
-
-    >>> from tinygrad_ce import nn
-    >>> nn.SiLU()([-1.0, 2.0])
-    Tensor([-0.2689,  1.7616], shape=(2,), dtype=float32)
-    """
-
-    def forward(self, x: TensorLike) -> Tensor:
-        return F.silu(x)
-
-
-class Sigmoid(Module):
-    """1 / (1 + exp(-x)), see `functional.sigmoid`.
-
-    >>> from tinygrad_ce import nn
-    >>> nn.Sigmoid()([0.0, 2.0])
-    Tensor([0.5   , 0.8808], shape=(2,), dtype=float32)
-    """
-
-    def forward(self, x: TensorLike) -> Tensor:
-        return F.sigmoid(x)
-
-
-class Softplus(Module):
-    """log(1 + exp(x)), see `functional.softplus`.
-
-    >>> from tinygrad_ce import nn
-    >>> nn.Softplus()([0.0, -20.0])
-    Tensor([6.9315e-01, 2.0612e-09], shape=(2,), dtype=float32)
-    """
-
-    def forward(self, x: TensorLike) -> Tensor:
-        return F.softplus(x)
-
-
-class Tanh(Module):
-    """tanh(x), see `functional.tanh`.
-
-    >>> from tinygrad_ce import nn
-    >>> nn.Tanh()([0.0, 1.0])
-    Tensor([0.    , 0.7616], shape=(2,), dtype=float32)
-    """
-
-    def forward(self, x: TensorLike) -> Tensor:
-        return F.tanh(x)
-
-
-_ACTIVATIONS: dict[str, type[Module]] = {
-    "relu": ReLU,
-    "leaky_relu": LeakyReLU,
-    "elu": ELU,
-    "gelu": GELU,
-    "silu": SiLU,
-    "sigmoid": Sigmoid,
-    "softplus": Softplus,
-    "tanh": Tanh,
-}
-
-
-class MLP(Sequential):
-    """Multi-layer perceptron: linear layers of the given sizes with an activation between them.
-
-    sizes       at least two: inputs, hidden layers, outputs. The outputs are raw scores (logits)
-    activation  "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "softplus" or "tanh"
-    generator   draws the initial weights, see `Linear`
+    `weight` has shape (num_embeddings, embedding_dim). Integers of any shape (...) give (..., embedding_dim).
+    Raises IndexError for an index out of range, TypeError for indices that are no integers.
 
     >>> import numpy as np
     >>> from tinygrad_ce import nn
-    >>> model = nn.MLP([64, 32, 10], generator=np.random.default_rng(0))
-    >>> model.num_parameters()
-    2410
+    >>> words = nn.Embedding(10, 3, generator=np.random.default_rng(0))
+    >>> words([[1, 2, 1, 9]]).shape
+    (1, 4, 3)
     """
 
     def __init__(
         self,
-        sizes: Sequence[int],
-        activation: str = "relu",
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
         *,
         generator: np.random.Generator | None = None,
         dtype: DTypeLike | None = None,
     ) -> None:
-        if len(sizes) < 2:
-            raise ValueError(f"MLP: sizes={sizes!r}; expected at least inputs and outputs, such as [64, 32, 10]")
-        if activation not in _ACTIVATIONS:
-            raise ValueError(f"MLP: activation={activation!r}; expected one of {', '.join(_ACTIVATIONS)}")
-        if generator is None:
-            generator = np.random.default_rng()
-        layers: list[Module] = []
-        for i in range(len(sizes) - 1):
-            if layers:
-                layers.append(_ACTIVATIONS[activation]())
-            layers.append(Linear(sizes[i], sizes[i + 1], generator=generator, dtype=dtype))
-        super().__init__(*layers)
+        self.num_embeddings = size("Embedding", "num_embeddings", num_embeddings)
+        self.embedding_dim = size("Embedding", "embedding_dim", embedding_dim)
+        if padding_idx is not None:
+            padding_idx = padding_index("Embedding", padding_idx, num_embeddings)
+        self.padding_idx = padding_idx
+        vectors = random("Embedding", generator).normal(size=(num_embeddings, embedding_dim))
+        if padding_idx is not None:
+            vectors[padding_idx] = 0
+        self.weight = Parameter(vectors, dtype=get_default_dtype() if dtype is None else dtype)
+
+    def forward(self, x: Any) -> Tensor:
+        return F.embedding(x, self.weight, self.padding_idx)
+
+    def options(self) -> dict[str, Any]:
+        return {
+            "num_embeddings": self.num_embeddings, "embedding_dim": self.embedding_dim,
+            "padding_idx": self.padding_idx, "dtype": self.weight.dtype.name,
+        }  # fmt: skip
+
+
+class Dropout(WithOptions):
+    """In training each entry becomes 0 with probability p, the others are divided by 1 - p; see `functional.dropout`.
+
+    p          probability in [0, 1]
+    generator  draws which entries are dropped; a fresh one if None
+
+    In evaluation mode x itself.
+
+    >>> import numpy as np
+    >>> from tinygrad_ce import nn
+    >>> layer = nn.Dropout(0.5, generator=np.random.default_rng(0))
+    >>> layer([1.0, 2.0, 3.0, 4.0])
+    Tensor([2., 0., 0., 0.], shape=(4,), dtype=float32)
+    >>> layer.eval()([1.0, 2.0, 3.0, 4.0])
+    Tensor([1., 2., 3., 4.], shape=(4,), dtype=float32)
+    """
+
+    def __init__(self, p: float = 0.5, *, generator: np.random.Generator | None = None) -> None:
+        self.p = number("Dropout", "p", p, 0, 1)
+        self.generator = random("Dropout", generator)
+
+    def forward(self, x: TensorLike) -> Tensor:
+        return F.dropout(x, self.p, generator=self.generator, training=self.training)
+
+    def describe(self) -> str:
+        return f"p={self.p}"
+
+
+class Flatten(WithOptions):
+    """The axes from start_dim to end_dim, both included, as one; all but the first, the batch, if nothing is said.
+
+    Raises ValueError for axes that x does not have.
+
+    >>> import numpy as np
+    >>> from tinygrad_ce import nn
+    >>> nn.Flatten()(np.zeros((32, 28, 28))).shape
+    (32, 784)
+    """
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        self.start_dim = start_dim
+        self.end_dim = end_dim
+
+    def forward(self, x: TensorLike) -> Tensor:
+        x = as_tensor(x)
+        ndim = max(x.ndim, 1)  # a number is flattened to a vector
+        first, last = (k + ndim if k < 0 else k for k in (self.start_dim, self.end_dim))
+        if not 0 <= first <= last < ndim:
+            raise ValueError(
+                f"Flatten: start_dim={self.start_dim}, end_dim={self.end_dim} do not fit x of shape {x.shape}"
+            )
+        return F.reshape(x, (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
+
+
+class Identity(WithOptions):
+    """x itself: stands where a layer may be left out.
+
+    >>> from tinygrad_ce import nn
+    >>> nn.Identity()([1.0, 2.0])
+    Tensor([1., 2.], shape=(2,), dtype=float32)
+    """
+
+    def forward(self, x: TensorLike) -> Tensor:
+        return as_tensor(x)

@@ -1,8 +1,7 @@
-"""Softmax and the losses as modules, under the names the field gives them: each holds the options of its function."""
+"""The losses as modules, under the names the field gives them: each holds the options of its function."""
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, Literal
 
 import numpy as np
@@ -11,67 +10,17 @@ from numpy.typing import NDArray
 from tinygrad_ce import functional as F
 from tinygrad_ce.arrays import plain
 from tinygrad_ce.functional.loss import OnEmpty, Reduction
-from tinygrad_ce.nn.module import Module
+from tinygrad_ce.nn.options import WithOptions
 from tinygrad_ce.tensor import Tensor, TensorLike
 
 Array = NDArray[Any]
-
-
-class _WithOptions(Module):
-    """A function with options, which are attributes; the repr shows those that are not the default."""
-
-    def describe(self) -> str:
-        parameters = inspect.signature(type(self)).parameters
-        options = ((name, getattr(self, name), p.default) for name, p in parameters.items())
-        return ", ".join(f"{name}={_short(value)}" for name, value, default in options if not _is(value, default))
-
-
-def _is(value: Any, default: Any) -> bool:
-    return value is default or (not isinstance(value, np.ndarray) and bool(value == default))
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return np.array2string(value, separator=", ", threshold=6, edgeitems=2).replace("\n", "")
-    return repr(value)
 
 
 def _array(weight: Any) -> Array | None:
     return None if weight is None else np.asarray(plain(weight))
 
 
-class Softmax(_WithOptions):
-    """Scores to probabilities along an axis, see `functional.softmax`. Losses on logits apply it themselves.
-
-    >>> from tinygrad_ce import nn
-    >>> nn.Softmax(temperature=2.0)([2.0, 1.0, 0.1])
-    Tensor([0.5017, 0.3043, 0.194 ], shape=(3,), dtype=float32)
-    """
-
-    def __init__(self, axis: int = -1, temperature: float = 1.0) -> None:
-        self.axis = axis
-        self.temperature = temperature
-
-    def forward(self, x: TensorLike) -> Tensor:
-        return F.softmax(x, self.axis, self.temperature)
-
-
-class LogSoftmax(_WithOptions):
-    """Logarithm of the softmax along an axis, see `functional.log_softmax`.
-
-    >>> from tinygrad_ce import nn
-    >>> nn.LogSoftmax(axis=0)([0.0, 20.0])
-    Tensor([-2.0000e+01, -2.0612e-09], shape=(2,), dtype=float32)
-    """
-
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
-
-    def forward(self, x: TensorLike) -> Tensor:
-        return F.log_softmax(x, self.axis)
-
-
-class SoftmaxCrossEntropy(_WithOptions):
+class SoftmaxCrossEntropy(WithOptions):
     """Cross-entropy of logits against classes or probabilities, see `functional.softmax_cross_entropy`.
 
     >>> from tinygrad_ce import nn
@@ -115,7 +64,7 @@ class SoftmaxCrossEntropy(_WithOptions):
         )
 
 
-class NLLLoss(_WithOptions):
+class NLLLoss(WithOptions):
     """Negative log-likelihood of log-probabilities, see `functional.nll_loss`.
 
     >>> from tinygrad_ce import nn
@@ -150,7 +99,7 @@ class NLLLoss(_WithOptions):
         )
 
 
-class SigmoidBinaryCrossEntropy(_WithOptions):
+class SigmoidBinaryCrossEntropy(WithOptions):
     """Binary cross-entropy of logits, multi-label targets too, see `functional.sigmoid_binary_cross_entropy`.
 
     >>> from tinygrad_ce import nn
@@ -169,7 +118,7 @@ class SigmoidBinaryCrossEntropy(_WithOptions):
         )
 
 
-class BinaryCrossEntropy(_WithOptions):
+class BinaryCrossEntropy(WithOptions):
     """Binary cross-entropy of probabilities, see `functional.binary_cross_entropy`.
 
     >>> from tinygrad_ce import nn
@@ -184,7 +133,7 @@ class BinaryCrossEntropy(_WithOptions):
         return F.binary_cross_entropy(p, y, reduction=self.reduction)
 
 
-class MSELoss(_WithOptions):
+class MSELoss(WithOptions):
     """Mean squared error, see `functional.mse_loss`.
 
     >>> from tinygrad_ce import nn
@@ -199,7 +148,7 @@ class MSELoss(_WithOptions):
         return F.mse_loss(x, y, reduction=self.reduction)
 
 
-class KLDivLoss(_WithOptions):
+class KLDivLoss(WithOptions):
     """Kullback-Leibler divergence of p from exp(log_q), see `functional.kl_div`.
 
     >>> import numpy as np
