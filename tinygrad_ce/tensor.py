@@ -21,6 +21,7 @@ from tinygrad_ce.registry import Op, reserved
 Array: TypeAlias = NDArray[Any]
 TensorLike: TypeAlias = "Tensor | Array | float | Sequence[Any]"
 
+SUMMED = "sum of several backward passes"  # what a gradient means to which more than one has added
 _NO_ATTRIBUTES: Mapping[str, Any] = {}
 _handles = itertools.count()
 
@@ -120,7 +121,8 @@ class Tensor(Operators):
 
     @property
     def meaning(self) -> str | None:
-        """What the numbers are, known from the op that made them: "probabilities", "log-probabilities", or None."""
+        """What the numbers are, known from the op that made them: "probabilities", "log-probabilities", "sum of
+        several backward passes", or None."""
         return self._meaning
 
     @property
@@ -330,15 +332,20 @@ class Tensor(Operators):
 
     def _accumulate(self, g: Any, shared: bool) -> None:
         old = self._grad
+        if old is None:
+            self._grad = own(g) if shared or isinstance(g, Tensor) else _wrap(g)
+            return
+        is_sum = old._meaning == SUMMED or old._data.any()  # what was set to zero begins anew
         if isinstance(g, Tensor):
             with enable_grad():
-                self._grad = own(g) if old is None else old + g
-        elif old is None:
-            self._grad = own(g) if shared else _wrap(g)
+                self._grad = new = old + g
         elif old.requires_grad or not old._data.flags.writeable:
-            self._grad = _wrap(np.asarray(old._data + g))
+            self._grad = new = _wrap(np.asarray(old._data + g))
         else:
             np.add(old._data, g, out=old._data)
+            new = old
+        if is_sum:
+            new._meaning = SUMMED  # optimizers warn of it
 
 
 def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _NO_ATTRIBUTES) -> Tensor:
