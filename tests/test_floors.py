@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "tinygrad_ce"
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("mode", "methods", "registry", "arrays", "engine", "operators", "autograd"),
-    ("tensor",),
+    ("tensor", "apply"),
     ("kernels", "ops", "functional"),
     ("anomaly", "nn", "optim", "data", "graph", "viz", "compare", "testing", "training"),
     ("cli", "__main__"),

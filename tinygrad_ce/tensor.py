@@ -5,24 +5,23 @@ from __future__ import annotations
 import itertools
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tinygrad_ce.arrays import HELD, check_differentiable, check_dtype, plain, summary, to_array
+from tinygrad_ce.arrays import check_differentiable, plain, summary, to_array
 from tinygrad_ce.autograd import RemovableHandle, incoming, origin, own, run
-from tinygrad_ce.engine import Constant, Node
-from tinygrad_ce.mode import enable_grad, mode
+from tinygrad_ce.engine import Node
+from tinygrad_ce.mode import enable_grad
 from tinygrad_ce.operators import Operators
-from tinygrad_ce.registry import Op, reserved
+from tinygrad_ce.registry import reserved
 
 Array: TypeAlias = NDArray[Any]
 TensorLike: TypeAlias = "Tensor | Array | float | Sequence[Any]"
 
 SUMMED = "sum of several backward passes"  # what a gradient means to which more than one has added
-_NO_ATTRIBUTES: Mapping[str, Any] = {}
 _handles = itertools.count()
 
 
@@ -39,7 +38,7 @@ class Tensor(Operators):
     Raises TypeError for data that is not real numbers, and for `requires_grad=True` on integers or bools.
 
     Arrays are not copied into the graph: one that is changed between forward and backward, a parameter by an optimizer
-    say, changes the gradient.
+    say, changes the gradient. `detect_anomaly` finds such a change.
 
     A Tensor has NumPy's operators, and as methods every registered op under NumPy's name and signature; NumPy's own
     functions take Tensors too.
@@ -170,7 +169,7 @@ class Tensor(Operators):
 
     def detach(self) -> Tensor:
         """The same array, and name, as a constant: no gradient flows through the result."""
-        tensor = _wrap(self._data)
+        tensor = wrap(self._data)
         tensor._name = self.name
         tensor._meaning = self._meaning
         return tensor
@@ -260,7 +259,7 @@ class Tensor(Operators):
         if value is None:
             self._grad = None
             return
-        gradient = value if isinstance(value, Tensor) else _wrap(np.array(to_array(value, self.dtype)))
+        gradient = value if isinstance(value, Tensor) else wrap(np.array(to_array(value, self.dtype)))
         if gradient.shape != self.shape or gradient.dtype != self.dtype:
             raise ValueError(
                 f"grad: expected shape {self.shape} and dtype {self.dtype}, "
@@ -314,7 +313,7 @@ class Tensor(Operators):
             if result is None:
                 return g
             if not isinstance(result, Tensor):
-                result = _wrap(to_array(result, dtype))
+                result = wrap(to_array(result, dtype))
             if result.shape != shape:
                 raise ValueError(f"hook: expected a gradient of shape {shape}, found shape {result.shape}")
             return own(result) if isinstance(g, Tensor) else result._data.astype(dtype)
@@ -333,14 +332,14 @@ class Tensor(Operators):
     def _accumulate(self, g: Any, shared: bool) -> None:
         old = self._grad
         if old is None:
-            self._grad = own(g) if shared or isinstance(g, Tensor) else _wrap(g)
+            self._grad = own(g) if shared or isinstance(g, Tensor) else wrap(g)
             return
         is_sum = old._meaning == SUMMED or old._data.any()  # what was set to zero begins anew
         if isinstance(g, Tensor):
             with enable_grad():
                 self._grad = new = old + g
         elif old.requires_grad or not old._data.flags.writeable:
-            self._grad = new = _wrap(np.asarray(old._data + g))
+            self._grad = new = wrap(np.asarray(old._data + g))
         else:
             np.add(old._data, g, out=old._data)
             new = old
@@ -348,82 +347,7 @@ class Tensor(Operators):
             new._meaning = SUMMED  # optimizers warn of it
 
 
-def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _NO_ATTRIBUTES) -> Tensor:
-    """Apply an op to Tensors, arrays and numbers, and record it if a gradient may be wanted.
-
-    Python numbers stay weak, as in NumPy: float32 * 2.0 is float32.
-    """
-    arrays: list[Any] = []
-    sources: list[Any] = []  # where a gradient goes: the node that made the input, a leaf, or (None) nowhere
-    needed, bit = 0, 1
-    for x in inputs:
-        source: Any = None
-        if isinstance(x, Tensor):
-            arrays.append(x._data)
-            source = x.node
-            if source is None and x._requires_grad:
-                source = x
-            if source is not None:
-                needed |= bit
-        elif type(x) in _WEAK:
-            arrays.append(x)
-        else:
-            arrays.append(to_array(x))
-        sources.append(source)
-        bit += bit
-    if needed == 0 and all(type(x) in _WEAK for x in arrays):  # nothing that Python numbers could be weak beside
-        arrays = [to_array(x) for x in arrays]
-    record = needed != 0 and mode.recording
-    try:
-        if op.residual:
-            data, output = op.forward(*arrays, gradient=record, **attributes)
-        else:
-            data = output = op.forward(*arrays, **attributes)
-    except (ValueError, TypeError, IndexError, AttributeError) as error:
-        raise op.explained(error, arrays) from error
-    if type(data) is not np.ndarray:
-        data = np.asarray(data)
-    if data.dtype not in HELD:
-        data = _held(op, data)
-    result = _wrap(data)
-    if op.meaning is not None:
-        result._meaning = _inherited(inputs) if op.meaning == "inherited" else op.meaning
-    if record and data.dtype.kind == "f":
-        needs, constants, keep_output, dropped = op._plans.get((needed, bit)) or op.plan(needed, bit)
-        for i in constants:
-            sources[i] = _constant(inputs[i], arrays[i])
-        for i in dropped:
-            s = sources[i]
-            arrays[i] = Constant(s.shape, s.dtype, None) if isinstance(s, Tensor) else s
-        result.node = Node(op, attributes, sources, needs, arrays, output if keep_output else None, data, mode.scope)
-    if mode.watcher is not None:
-        mode.watcher.made(op, inputs, result)
-    return result
-
-
-def _inherited(inputs: Sequence[Any]) -> str | None:
-    """What the inputs are, if they agree."""
-    meanings = {x._meaning if isinstance(x, Tensor) else None for x in inputs}
-    return meanings.pop() if len(meanings) == 1 else None
-
-
-def _held(op: type[Op], data: Array) -> Array:
-    try:
-        return data.astype(check_dtype(data.dtype), copy=False)
-    except TypeError as error:
-        raise TypeError(f"{op.name}: forward returned {data!r}; {error}") from None
-
-
-def _constant(x: Any, array: Any) -> Constant:
-    if type(array) is np.ndarray:
-        return Constant(array.shape, array.dtype, x.name if isinstance(x, Tensor) else None)
-    return Constant((), np.asarray(array).dtype, None, array)
-
-
-_WEAK = frozenset((int, float, bool))
-
-
-def _wrap(data: Array) -> Tensor:
+def wrap(data: Array) -> Tensor:
     """A constant Tensor of this very array."""
     tensor = _new(Tensor)
     tensor._data = data
@@ -433,14 +357,13 @@ def _wrap(data: Array) -> Tensor:
 
 
 _new = Tensor.__new__
-Operators.__apply_op__ = staticmethod(apply)
-Operators.__constant__ = staticmethod(_wrap)
+Operators.__constant__ = staticmethod(wrap)
 reserved.update(dir(Tensor))
 
 
 def as_tensor(x: TensorLike) -> Tensor:
     """The tensor itself, or a constant that shares the array's memory."""
-    return x if isinstance(x, Tensor) else _wrap(to_array(x))
+    return x if isinstance(x, Tensor) else wrap(to_array(x))
 
 
 def _rebuild(

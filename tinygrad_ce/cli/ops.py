@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_ce import functional as F
+from tinygrad_ce.apply import apply
 from tinygrad_ce.autograd import grad
 from tinygrad_ce.cli.terminal import Table, UsageError, console, say, show
 from tinygrad_ce.registry import FusedOp, Op, registry
-from tinygrad_ce.tensor import Tensor, apply
+from tinygrad_ce.tensor import Tensor
 
 if TYPE_CHECKING:
     from tinygrad_ce.testing.opinfo import Sample

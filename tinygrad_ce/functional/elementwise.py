@@ -7,10 +7,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tinygrad_ce.apply import apply
 from tinygrad_ce.arrays import plain, to_array
 from tinygrad_ce.functional._public import function_of, implements
 from tinygrad_ce.ops import activation, elementwise
-from tinygrad_ce.tensor import Tensor, TensorLike, apply, as_tensor
+from tinygrad_ce.tensor import Tensor, TensorLike, as_tensor
 
 __all__ = [
     "abs", "add", "astype", "clip", "cos", "div", "elu", "erf", "erfc", "exp", "expm1", "gelu", "leaky_relu", "log",

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_ce.apply import apply
 from tinygrad_ce.arrays import plain
 from tinygrad_ce.ops import elementwise, shape
-from tinygrad_ce.tensor import Tensor, TensorLike, apply, as_tensor
+from tinygrad_ce.tensor import Tensor, TensorLike, as_tensor
 
 __all__ = ["embedding"]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tinygrad_ce.apply import apply
 from tinygrad_ce.functional._public import implements
 from tinygrad_ce.ops import linalg as ops
-from tinygrad_ce.tensor import Tensor, TensorLike, apply, as_tensor
+from tinygrad_ce.tensor import Tensor, TensorLike, as_tensor
 
 __all__ = ["einsum", "linear", "matmul", "outer"]
 

@@ -10,12 +10,13 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_ce.apply import apply
 from tinygrad_ce.arrays import plain
 from tinygrad_ce.functional._public import implements
 from tinygrad_ce.ops import cross_entropy
 from tinygrad_ce.ops import loss as ops
 from tinygrad_ce.ops import targets as checks
-from tinygrad_ce.tensor import Tensor, TensorLike, apply, as_tensor
+from tinygrad_ce.tensor import Tensor, TensorLike, as_tensor
 
 __all__ = [
     "binary_cross_entropy", "kl_div", "mse_loss", "nll_loss", "sigmoid_binary_cross_entropy", "softmax_cross_entropy",

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
+from tinygrad_ce.apply import apply
 from tinygrad_ce.functional._public import implements
 from tinygrad_ce.ops import normalization as ops
 from tinygrad_ce.registry import Op
-from tinygrad_ce.tensor import Tensor, TensorLike, apply, as_tensor
+from tinygrad_ce.tensor import Tensor, TensorLike, as_tensor
 
 __all__ = ["batch_norm", "layer_norm"]
 

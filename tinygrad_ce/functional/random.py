@@ -6,9 +6,10 @@ from numbers import Real
 
 import numpy as np
 
+from tinygrad_ce.apply import apply
 from tinygrad_ce.functional._public import implements
 from tinygrad_ce.ops import random as ops
-from tinygrad_ce.tensor import Tensor, TensorLike, apply, as_tensor
+from tinygrad_ce.tensor import Tensor, TensorLike, as_tensor
 
 __all__ = ["dropout"]
 

@@ -7,10 +7,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from tinygrad_ce.apply import apply
 from tinygrad_ce.functional._public import implements
 from tinygrad_ce.ops import reduction as ops
 from tinygrad_ce.registry import Op
-from tinygrad_ce.tensor import Tensor, TensorLike, apply, as_tensor
+from tinygrad_ce.tensor import Tensor, TensorLike, as_tensor
 
 __all__ = ["cumsum", "logsumexp", "max", "mean", "min", "prod", "std", "sum", "var"]
 

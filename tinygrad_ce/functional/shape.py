@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tinygrad_ce.apply import apply
 from tinygrad_ce.arrays import plain
 from tinygrad_ce.functional._public import implements
 from tinygrad_ce.functional.reduction import Axis, check_axis, check_one_axis
 from tinygrad_ce.ops import shape as ops
-from tinygrad_ce.tensor import Tensor, TensorLike, apply, as_tensor
+from tinygrad_ce.tensor import Tensor, TensorLike, as_tensor
 
 __all__ = [
     "broadcast_to", "concatenate", "expand_dims", "flip", "getitem", "pad", "reshape", "scatter_add", "squeeze",

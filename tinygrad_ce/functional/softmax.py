@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+from tinygrad_ce.apply import apply
 from tinygrad_ce.functional._public import implements
 from tinygrad_ce.functional.reduction import check_one_axis
 from tinygrad_ce.ops import softmax as ops
-from tinygrad_ce.tensor import Tensor, TensorLike, apply, as_tensor
+from tinygrad_ce.tensor import Tensor, TensorLike, as_tensor
 
 __all__ = ["log_softmax", "softmax"]
 

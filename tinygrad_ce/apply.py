@@ -1,0 +1,98 @@
+"""Applying an op to Tensors: run it forward, and record it as a node of the graph if a gradient may be wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_ce.arrays import HELD, check_dtype, to_array
+from tinygrad_ce.engine import Constant, Node
+from tinygrad_ce.mode import mode
+from tinygrad_ce.operators import Operators
+from tinygrad_ce.registry import Op
+from tinygrad_ce.tensor import Tensor, wrap
+
+Array = NDArray[Any]
+
+_NO_ATTRIBUTES: Mapping[str, Any] = {}
+
+
+def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _NO_ATTRIBUTES) -> Tensor:
+    """Apply an op to Tensors, arrays and numbers, and record it if a gradient may be wanted.
+
+    Python numbers stay weak, as in NumPy: float32 * 2.0 is float32.
+    """
+    arrays: list[Any] = []
+    sources: list[Any] = []  # where a gradient goes: the node that made the input, a leaf, or (None) nowhere
+    needed, bit = 0, 1
+    for x in inputs:
+        source: Any = None
+        if isinstance(x, Tensor):
+            arrays.append(x._data)
+            source = x.node
+            if source is None and x._requires_grad:
+                source = x
+            if source is not None:
+                needed |= bit
+        elif type(x) in _WEAK:
+            arrays.append(x)
+        else:
+            arrays.append(to_array(x))
+        sources.append(source)
+        bit += bit
+    if needed == 0 and all(type(x) in _WEAK for x in arrays):  # nothing that Python numbers could be weak beside
+        arrays = [to_array(x) for x in arrays]
+    record = needed != 0 and mode.recording
+    try:
+        if op.residual:
+            data, output = op.forward(*arrays, gradient=record, **attributes)
+        else:
+            data = output = op.forward(*arrays, **attributes)
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        raise op.explained(error, arrays) from error
+    if type(data) is not np.ndarray:
+        data = np.asarray(data)
+    if data.dtype not in HELD:
+        data = _held(op, data)
+    result = wrap(data)
+    if op.meaning is not None:
+        result._meaning = _inherited(inputs) if op.meaning == "inherited" else op.meaning
+    if record and data.dtype.kind == "f":
+        needs, constants, keep_output, dropped = op._plans.get((needed, bit)) or op.plan(needed, bit)
+        for i in constants:
+            sources[i] = _constant(inputs[i], arrays[i])
+        for i in dropped:
+            s = sources[i]
+            arrays[i] = Constant(s.shape, s.dtype, None) if isinstance(s, Tensor) else s
+        result.node = Node(op, attributes, sources, needs, arrays, output if keep_output else None, data, mode.scope)
+    if mode.watcher is not None:
+        mode.watcher.made(op, inputs, result)
+    return result
+
+
+def _inherited(inputs: Sequence[Any]) -> str | None:
+    """What the inputs are, if they agree."""
+    meanings = {x._meaning if isinstance(x, Tensor) else None for x in inputs}
+    return meanings.pop() if len(meanings) == 1 else None
+
+
+def _held(op: type[Op], data: Array) -> Array:
+    try:
+        return data.astype(check_dtype(data.dtype), copy=False)
+    except TypeError as error:
+        raise TypeError(f"{op.name}: forward returned {data!r}; {error}") from None
+
+
+def _constant(x: Any, array: Any) -> Constant:
+    if type(array) is np.ndarray:
+        return Constant(array.shape, array.dtype, x.name if isinstance(x, Tensor) else None)
+    return Constant((), np.asarray(array).dtype, None, array)
+
+
+_WEAK = frozenset((int, float, bool))
+
+
+Operators.__apply_op__ = staticmethod(apply)
