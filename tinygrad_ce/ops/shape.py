@@ -160,7 +160,12 @@ class ScatterAdd(Op):
             z[index] = x
             return z
         z = np.zeros(shape, np.float32 if x.dtype == np.float16 else x.dtype)
-        np.add.at(z, index, x)
+        if isinstance(index, np.ndarray) and z.ndim > 1:  # whole rows: np.add.at is fast along one axis only
+            row = math.prod(z.shape[1:])
+            rows = np.where(index < 0, index + len(z), index)[..., None] * row + np.arange(row)
+            np.add.at(z.reshape(-1), rows.ravel(), x.ravel())
+        else:
+            np.add.at(z, index, x)
         return z.astype(x.dtype, copy=False)
 
 
