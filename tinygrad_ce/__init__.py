@@ -8,7 +8,7 @@
 Tensor([[ 0.09  ,  0.2447, -0.3348]], shape=(1, 3), dtype=float32)
 """
 
-from tinygrad_ce import compare, data, functional, nn, optim
+from tinygrad_ce import compare, data, functional, nn, optim, training
 from tinygrad_ce import functional as F
 from tinygrad_ce.anomaly import AnomalyError, detect_anomaly
 from tinygrad_ce.autograd import grad
@@ -18,6 +18,19 @@ from tinygrad_ce.mode import enable_grad, get_default_dtype, no_grad, set_defaul
 from tinygrad_ce.registry import FusedOp, Op, register, registry
 from tinygrad_ce.tensor import Tensor
 from tinygrad_ce.testing import check_op, gradcheck, gradgradcheck
+from tinygrad_ce.training import (
+    calibration,
+    classification_report,
+    confusion_matrix,
+    evaluate,
+    export_onnx,
+    fit,
+    load,
+    load_model,
+    predict,
+    predict_proba,
+    save,
+)
 from tinygrad_ce.viz import draw
 
 __version__ = "0.1.0"
@@ -29,23 +42,35 @@ __all__ = [
     "NotDifferentiable",
     "Op",
     "Tensor",
+    "calibration",
     "check_op",
+    "classification_report",
     "compare",
     "compare_gradients",
     "compare_models",
+    "confusion_matrix",
     "data",
     "detect_anomaly",
     "draw",
     "enable_grad",
+    "evaluate",
+    "export_onnx",
+    "fit",
     "functional",
     "get_default_dtype",
     "grad",
     "gradcheck",
     "gradgradcheck",
+    "load",
+    "load_model",
     "nn",
     "no_grad",
     "optim",
+    "predict",
+    "predict_proba",
     "register",
     "registry",
+    "save",
     "set_default_dtype",
+    "training",
 ]

@@ -120,8 +120,8 @@ class Tensor(Operators):
 
     @property
     def meaning(self) -> str | None:
-        """What the numbers are, known from the op that made them: "probabilities", "log-probabilities", "sum of
-        several backward passes", or None."""
+        """What the numbers are, known from the op that made them: "probabilities" of classes, "log-probabilities",
+        "probability" of each entry by itself, "sum of several backward passes", or None."""
         return self._meaning
 
     @property

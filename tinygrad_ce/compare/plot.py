@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,14 @@ def new_figure(width: float, height: float) -> Figure:
         from matplotlib.figure import Figure
     except ImportError:
         raise ImportError('plots need matplotlib: pip install "tinygrad_ce[plot]"') from None
-    return Figure(figsize=(width, height), layout="constrained")
+
+    class Shown(Figure):
+        def _repr_png_(self) -> bytes:  # pyplot teaches notebooks to show figures, if it is imported; these do it alone
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png", dpi=100)
+            return buffer.getvalue()
+
+    return Shown(figsize=(width, height), layout="constrained")
 
 
 def plot_comparison(comparison: Results) -> Figure:

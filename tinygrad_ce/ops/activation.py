@@ -90,6 +90,7 @@ class Sigmoid(Op):
     Tensor([0.5   , 0.8808], shape=(2,), dtype=float32)
     """
 
+    meaning = "probability"
     formula = "z = 1 / (1 + exp(-x))"
     vjp_formula = "dx = g * sigmoid(x) * sigmoid(-x)"
     latex = r"z = \sigma(x) = \frac{1}{1 + e^{-x}}"
