@@ -47,16 +47,18 @@ def test_no_recursion_and_no_slowness_in_ten_thousand_ops():
     y = tg.Tensor([1.0], requires_grad=True)
     for _ in range(10_000):
         y = y * 1.0001
-    drawn = draw(y)
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(200)
     try:
-        dot, text = drawn.dot, drawn.text()
+        folded, drawn = draw(y), draw(y, depth=1)
+        dot, text, short = drawn.dot, drawn.text(), folded.dot
     finally:
         sys.setrecursionlimit(limit)
     assert dot.count(" -> ") == 10_000
     assert len(text.splitlines()) == 10_003
     assert len(repr(drawn).splitlines()) == 63
+    assert short.count(" -> ") == 3
+    assert "9998 times" in short
 
 
 def test_every_leaf_but_the_first_input_is_on_the_rank_of_its_op():

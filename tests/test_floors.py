@@ -14,7 +14,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("mode", "methods", "registry", "arrays", "engine", "operators", "autograd"),
     ("tensor", "apply"),
     ("kernels", "ops", "functional"),
-    ("anomaly", "nn", "optim", "data", "graph", "viz", "compare", "testing", "training"),
+    ("results", "anomaly", "nn", "optim", "data", "graph", "viz", "compare", "testing", "training"),
     ("cli", "__main__"),
 )
 EVERYWHERE = {"numpy"}

@@ -301,3 +301,31 @@ def test_a_detached_tensor_keeps_its_name():
     h = np.exp(x)
     h.name = "hidden"
     assert h.detach().name == "hidden"
+
+
+# Metadata that is drawn
+
+
+def test_an_index_that_is_among_the_inputs_is_a_leaf():
+    z, y = leaf(np.arange(6.0).reshape(3, 2), name="z"), np.array([0, 1, 1])
+    loss = -tg.F.take_along_axis(tg.F.log_softmax(z), y[:, None], axis=1).mean()
+    graph = capture(loss, inputs={"z": z, "y": y})
+    target = by_name(graph, "y")
+    assert (target.kind, target.shape, target.summary.excerpt.rows) == ("target", (3,), ((0, 1, 1),))
+    assert [(e.target, e.position) for e in graph.edges if e.source == target.id] == [
+        (by_name(graph, "take_along_axis").id, None)
+    ]
+    assert "indices" not in dict(by_name(graph, "take_along_axis").attributes)
+    assert graph.kept_bytes == by_name(graph, "log_softmax").kept[0].nbytes
+    loss.backward()
+    assert by_name(capture(loss, inputs={"z": z, "y": y}), "y").kind == "target"
+    assert all(node.name != "y" for node in capture(loss).nodes)
+
+
+def test_an_index_of_several_arrays_and_one_used_twice():
+    z, y = leaf(np.arange(6.0).reshape(3, 2), name="z"), np.array([0, 1, 1])
+    loss = (z[np.arange(3), y] * 2).sum() + tg.F.softmax_cross_entropy(z, y)
+    graph = capture(loss, inputs={"y": y})
+    assert sorted(
+        graph_edge.target for graph_edge in graph.edges if graph_edge.source == by_name(graph, "y").id
+    ) == sorted([by_name(graph, "getitem").id, by_name(graph, "softmax_cross_entropy").id])

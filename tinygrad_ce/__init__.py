@@ -31,7 +31,7 @@ from tinygrad_ce.training import (
     predict_proba,
     save,
 )
-from tinygrad_ce.viz import draw
+from tinygrad_ce.viz import draw, draw_comparison
 
 __version__ = "0.1.0"
 
@@ -52,6 +52,7 @@ __all__ = [
     "data",
     "detect_anomaly",
     "draw",
+    "draw_comparison",
     "enable_grad",
     "evaluate",
     "export_onnx",

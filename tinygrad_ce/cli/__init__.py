@@ -9,17 +9,19 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tinygrad_ce import __version__
-from tinygrad_ce.cli import compare, ops, quickstart
+from tinygrad_ce.cli import compare, draw, ops, quickstart
 from tinygrad_ce.cli.terminal import UsageError
 
 __all__ = ["main"]
 
-COMMANDS = (quickstart, compare, ops)
+COMMANDS = (quickstart, compare, draw, ops)
 
 EPILOG = """\
 examples:
   tinygrad-ce quickstart                  see it all: train, compare, draw (a few seconds)
   tinygrad-ce compare --preset confident  the loss spelled in eight ways, against the truth
+  tinygrad-ce draw --model 64-32-10       the ops of a network, with gradients and bytes
+  tinygrad-ce draw train.py:loss          what a script computes
   tinygrad-ce ops                         what can be differentiated
   tinygrad-ce ops softmax_cross_entropy   one op: formula, derivation, example
 

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from tinygrad_ce import __version__, nn, optim
 from tinygrad_ce import functional as F
 from tinygrad_ce.cli.terminal import Table, UsageError, at_least, console, say, sentences, show
-from tinygrad_ce.compare import CHAINS, Comparison, compare_gradients, strict_json
+from tinygrad_ce.compare import CHAINS, Comparison, compare_gradients
 from tinygrad_ce.data import ArrayDataset, DataLoader, digits
 from tinygrad_ce.mode import no_grad
+from tinygrad_ce.results import strict_json
 from tinygrad_ce.viz import Picture, RenderError, draw
 
 SIZES = [64, 32, 10]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_ce.compare.table import as_text
+from tinygrad_ce.results import as_text
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ from tinygrad_ce.compare.chains import CHAINS, Chain
 from tinygrad_ce.compare.gradients import compare_gradients
 from tinygrad_ce.compare.measured import ChainResult, Cost, Error
 from tinygrad_ce.compare.models import ModelComparison, compare_models
-from tinygrad_ce.compare.result import Comparison, strict_json
+from tinygrad_ce.compare.result import Comparison
 from tinygrad_ce.compare.steps import Steps
 from tinygrad_ce.compare.sweep import Sweep, sweep
 
@@ -24,6 +24,5 @@ __all__ = [
     "Sweep",
     "compare_gradients",
     "compare_models",
-    "strict_json",
     "sweep",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,12 @@ from tinygrad_ce.autograd import grad
 from tinygrad_ce.compare.measured import Error
 from tinygrad_ce.compare.problem import Array
 from tinygrad_ce.compare.report import format_ulps
-from tinygrad_ce.compare.result import strict_json
-from tinygrad_ce.compare.table import Table
 from tinygrad_ce.kernels.accuracy import Wide
 from tinygrad_ce.mode import enable_grad
 from tinygrad_ce.nn.module import Module
+from tinygrad_ce.results import Table, strict_json
 from tinygrad_ce.tensor import Tensor
+from tinygrad_ce.viz import Picture, draw_comparison
 
 Loss = Callable[[Tensor, Any], Tensor]
 SAME = 1e-9  # relative difference in float64 up to which two losses are mathematically the same
@@ -50,6 +50,15 @@ class ParameterResult:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What was compared, to be run again: a copy of the model, the batch, the losses."""
+
+    model: Module
+    batch: tuple[Any, Any]
+    losses: tuple[Loss, Loss]
+
+
+@dataclass(frozen=True)
 class ModelComparison:
     """Every parameter of a model under two losses: `print` it, or take `parameters`, `loss` and `to_json()`."""
 
@@ -58,6 +67,7 @@ class ModelComparison:
     losses: tuple[float, float]
     names: tuple[str, str]
     dtype: str
+    trial: Trial = field(repr=False, compare=False)
 
     def verdict(self) -> str:
         """Are the two losses the same, and if so, by how much does rounding part them?"""
@@ -79,8 +89,33 @@ class ModelComparison:
 
     def to_json(self) -> dict[str, Any]:
         """All numbers as a dict that `json.dumps` takes."""
-        strict: dict[str, Any] = strict_json({**asdict(self), "verdict": self.verdict()})
+        numbers = {key: getattr(self, key) for key in ("losses", "names", "dtype")}
+        results = {"loss": asdict(self.loss), "parameters": [asdict(result) for result in self.parameters]}
+        strict: dict[str, Any] = strict_json({**results, **numbers, "verdict": self.verdict()})
         return strict
+
+    def draw(self, **options: Any) -> Picture:
+        """The graphs of both losses side by side, each run again on a copy of the model as it was compared.
+
+        options  of `draw_comparison`: show, gradients, direction, depth, expand
+
+        >>> import numpy as np
+        >>> import tinygrad_ce as tg
+        >>> from tinygrad_ce import functional as F
+        >>> model = tg.nn.MLP([4, 8, 3], generator=np.random.default_rng(0))
+        >>> def unfused(z, y):
+        ...     return F.nll_loss(F.log_softmax(z), y)
+        >>> batch = np.ones((2, 4), np.float32), np.array([0, 2])
+        >>> text = compare_models(model, batch, unfused, F.softmax_cross_entropy).draw().text()
+        >>> [(line[0], line.split()[2]) for line in text.splitlines() if line[0] in "-+"]
+        [('-', 'log_softmax'), ('-', 'nll_loss'), ('+', 'softmax_cross_entropy')]
+        """
+        x, y = self.trial.batch
+        copies = [copy.deepcopy(self.trial.model) for _ in self.names]
+        with enable_grad(), np.errstate(all="ignore"):
+            a, b = (loss(model(x), y) for model, loss in zip(copies, self.trial.losses, strict=True))
+        inputs = {name: z for name, z in (("x", x), ("y", y)) if isinstance(z, (Tensor, np.ndarray))}
+        return draw_comparison(a, b, titles=self.names, model=(copies[0], copies[1]), inputs=inputs, **options)
 
     def raise_if_different(self, rtol: float = 1e-5) -> None:
         """AssertionError unless loss and gradients agree: |difference| <= rtol * the largest element of each."""
@@ -143,7 +178,8 @@ def compare_models(model: Module, batch: tuple[Any, Any], loss_a: Loss, loss_b: 
         wide = [_gradients(_in_float64(model), _widened(x), y, loss) for loss in (loss_a, loss_b)]
     results = [_compare(name, own[0][name], own[1][name], wide[0][name], wide[1][name]) for name in own[0]]
     losses = (own[0][""].item(), own[1][""].item())
-    return ModelComparison(results[0], tuple(results[1:]), losses, (names[0], names[1]), own[0][""].dtype.name)
+    trial = Trial(copy.deepcopy(model), (x, y), (loss_a, loss_b))
+    return ModelComparison(results[0], tuple(results[1:]), losses, (names[0], names[1]), own[0][""].dtype.name, trial)
 
 
 def _gradients(model: Module, x: Any, y: Any, loss: Loss) -> dict[str, Array]:

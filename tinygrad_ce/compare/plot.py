@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from tinygrad_ce.compare.measured import Results
 from tinygrad_ce.compare.problem import Array
+from tinygrad_ce.results import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,22 +18,6 @@ COLORS = ("#0072b2", "#009e73", "#d55e00", "#cc79a7", "#e69f00", "#56b4e9", "#7f
 MARKERS = "o^sDvPX*"
 MOST = 2000  # points of a chain
 BROKEN = 10.0  # where nan and infinite elements are drawn: beyond losing all
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure; ImportError with what to install if there is no matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError('plots need matplotlib: pip install "tinygrad_ce[plot]"') from None
-
-    class Shown(Figure):
-        def _repr_png_(self) -> bytes:  # pyplot teaches notebooks to show figures, if it is imported; these do it alone
-            buffer = io.BytesIO()
-            self.savefig(buffer, format="png", dpi=100)
-            return buffer.getvalue()
-
-    return Shown(figsize=(width, height), layout="constrained")
 
 
 def plot_comparison(comparison: Results) -> Figure:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinygrad_ce.compare.measured import ChainResult, Error, Results
-from tinygrad_ce.compare.table import Table
+from tinygrad_ce.results import Table
 
 if TYPE_CHECKING:
     from rich.console import Group

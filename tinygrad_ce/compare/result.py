@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_ce.compare import plot, report
+from tinygrad_ce.compare.chains import CHAINS
 from tinygrad_ce.compare.measured import ChainResult, Results
 from tinygrad_ce.compare.steps import Steps
+from tinygrad_ce.mode import enable_grad
+from tinygrad_ce.results import strict_json
+from tinygrad_ce.tensor import Tensor
+from tinygrad_ce.viz import Picture, draw_comparison
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,6 +102,31 @@ class Comparison(Results):
         """Relative errors of all elements against the size of the truth, and times; a figure of matplotlib."""
         return plot.plot_comparison(self)
 
+    def draw(self, other: str = "softmax, log, pick", **options: Any) -> Picture:
+        """The graphs of a chain and of the fused one, side by side; both are run again on the same logits.
+
+        other    name of a chain made of this package's ops
+        options  of `draw_comparison`: show, gradients, direction, expand, ...
+
+        Raises ValueError for a chain that has no graph.
+
+        >>> import tinygrad_ce as tg
+        >>> comparison = tg.compare_gradients([[2.0, 1.0, 0.1]], [0], measure=False)
+        >>> comparison.draw("log-softmax + NLL").save("comparison.svg")  # doctest: +SKIP
+        >>> text = comparison.draw("log-softmax + NLL").text()
+        >>> [tuple(line.split()[:3]) for line in text.splitlines() if line[0] in "-+"]
+        [('-', 'a1', 'log_softmax'), ('-', 'a3', 'nll_loss'), ('+', 'b2', 'softmax_cross_entropy')]
+        """
+        chain = CHAINS.get(other)
+        if chain is None or other == "fused":
+            drawn = ", ".join(repr(name) for name in CHAINS if name != "fused")
+            raise ValueError(f"draw: other: {other!r} is no chain to draw the fused one against; there are {drawn}")
+        logits = Tensor(self.problem.logits, requires_grad=True, name="logits")
+        with enable_grad(), np.errstate(all="ignore"):
+            a, b = (spelling.build(logits, self.problem) for spelling in (chain, CHAINS["fused"]))
+        inputs = {"logits": logits, "targets": self.problem.targets}
+        return draw_comparison(a, b, titles=(other, "fused"), inputs=inputs, **options)
+
     def __str__(self) -> str:
         return report.text(self)
 
@@ -107,12 +135,3 @@ class Comparison(Results):
 
     def _repr_html_(self) -> str:
         return report.html(self)
-
-
-def strict_json(value: Any) -> Any:
-    """The same without nan and infinity, which JSON has not: they become strings."""
-    if isinstance(value, Mapping):
-        return {key: strict_json(x) for key, x in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [strict_json(x) for x in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -11,7 +11,7 @@ from tinygrad_ce import functional as F
 from tinygrad_ce.autograd import grad
 from tinygrad_ce.compare.problem import Array, Problem
 from tinygrad_ce.compare.reference import Truth
-from tinygrad_ce.compare.table import Table
+from tinygrad_ce.results import Table
 from tinygrad_ce.tensor import Tensor
 
 SHOWN = 12  # classes in the table

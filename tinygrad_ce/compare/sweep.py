@@ -12,8 +12,7 @@ from tinygrad_ce.compare.gradients import compare_gradients
 from tinygrad_ce.compare.plot import plot_sweep
 from tinygrad_ce.compare.problem import Array
 from tinygrad_ce.compare.report import verdict
-from tinygrad_ce.compare.result import strict_json
-from tinygrad_ce.compare.table import Table
+from tinygrad_ce.results import Table, strict_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

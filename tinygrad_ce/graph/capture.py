@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -58,7 +59,8 @@ def capture(
     A leaf is a *parameter* if it is one of the model's, an *input* if it is one of the inputs. Of the others, one
     that takes a gradient is a parameter, an array is an input; but once `inputs` are listed, an array is a
     *constant*, and with a model alone, what is not its parameter is an input. Class indices that a loss is given
-    as `targets` are a *target*. The buffers of leaves, targets too, do not count as kept for the backward pass.
+    as `targets` are a *target*; other metadata, an index say, is drawn if it is among the inputs. The buffers of
+    leaves, targets too, do not count as kept for the backward pass.
 
     Parameters of the model that take a gradient, and tensors among the inputs that do, are *detached* if the outputs
     were not made from them.
@@ -96,7 +98,7 @@ def read(
     reader = _Reader(model, inputs, detailed)
     found = find_gradients(outputs, nodes, released, gradients, detailed)
     reader.gradients = found.sizes
-    reader.leaf_buffers = _leaf_buffers(nodes, outputs)
+    reader.leaf_buffers = _leaf_buffers(nodes, outputs) | {id(_owner(data)) for _, _, data in reader.given or ()}
     reader.scalars = {z.node or z: z.item() for z in outputs if z.size == 1}
     for node, value in replay(nodes):
         reader.read(node, value)
@@ -183,16 +185,14 @@ class _Reader:
             array = x if isinstance(x, np.ndarray) else None
             made_by = self.ids[source] if type(source) is Node else self.leaf(source, array, scope)
             operands.append((made_by, i, name))
-        targets = node.attributes.get("targets")
-        is_target = isinstance(targets, (np.ndarray, Constant))
-        if is_target:
-            operands.append((self.target(targets), None, "targets"))
+        pointed = dict(self.pointed(node))
+        operands += [(leaf, None, key) for key, leaf in pointed.items()]
         this = self.ids[node] = f"n{len(self.nodes)}"
         self.edges += [Edge(source, this, position, name) for source, position, name in operands]
         metadata = [
             (key, _text(value))
             for key, value in node.attributes.items()
-            if not (is_target and key == "targets") and not _is_default(value, op.defaults.get(key))
+            if key not in pointed and not _is_default(value, op.defaults.get(key))
         ]
         self.nodes.append(GraphNode(
             this, "op", op.name, node.name or self.given_nodes.get(node, ""), node.shape, node.dtype.name,
@@ -223,10 +223,25 @@ class _Reader:
         array = source.data if isinstance(source, Tensor) else array
         return self.add_leaf(same, kind, name, source, array, scope if kind in ("parameter", "constant") else ())
 
-    def target(self, targets: Any) -> str:
-        given = self.given_name(None, targets)
-        same = (given, targets.shape, targets.dtype) if given else object()
-        return self.ids.get(same) or self.add_leaf(same, "target", given or "targets", targets, targets, ())
+    def pointed(self, node: Node) -> Iterator[tuple[str, str]]:
+        """Metadata that is drawn as a leaf, with its id: targets, and arrays that are among the inputs."""
+        for key, value in node.attributes.items():
+            for array in (value,) if isinstance(value, Constant) else _arrays(value):
+                name = self.given_name(None, array) if key == "targets" else self.given_metadata(array)
+                if name or key == "targets":
+                    same = (name, "metadata") if name else object()
+                    array = next((data for given, _, data in self.given or () if given == name), array)
+                    kind: Kind = "target" if key == "targets" or array.dtype.kind in "iu" else "constant"
+                    yield key, self.ids.get(same) or self.add_leaf(same, kind, name or key, array, array, ())
+
+    def given_metadata(self, array: Any) -> str | None:
+        """The name in `inputs` of an index, or of another array that is metadata: often a view of what was given."""
+        alike = (math.prod(array.shape), array.dtype)
+        given = [(name, data) for name, _, data in self.given or () if (data.size, data.dtype) == alike]
+        if isinstance(array, Constant):
+            return given[0][0] if len(given) == 1 else None
+        start = array.__array_interface__["data"]
+        return next((name for name, data in given if data.__array_interface__["data"] == start), None)
 
     def add_leaf(self, key: Any, kind: Kind, name: str, source: Any, array: Any, scope: tuple[str, ...]) -> str:
         this = self.ids[key] = f"n{len(self.nodes)}"
@@ -283,9 +298,10 @@ class _Reader:
         for module in modules:
             if id(module) not in self.paths:
                 taken = set(self.paths.values())
-                name, n = module.op.name if isinstance(module, Expanded) else type(module).__name__, 2
+                kind = module.op.name if isinstance(module, Expanded) else type(module).__name__
+                name, n = kind, 2
                 while name in taken:
-                    name, n = f"{type(module).__name__} {n}", n + 1
+                    name, n = f"{kind} {n}", n + 1
                 self.paths[id(module)] = name
             path = self.paths[id(module)]
             if path and path not in paths:

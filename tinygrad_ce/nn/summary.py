@@ -11,12 +11,11 @@ from numpy.typing import DTypeLike
 
 from tinygrad_ce.mode import get_default_dtype, no_grad
 from tinygrad_ce.nn.parameter import Buffer, Parameter
+from tinygrad_ce.results import Table
 from tinygrad_ce.tensor import Tensor
 
 if TYPE_CHECKING:
     from rich.console import Group
-
-    from tinygrad_ce.compare.table import Table
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,6 @@ class Summary:
 
     def table(self) -> Table:
         """The rows as text."""
-        from tinygrad_ce.compare.table import Table
-
         rows = (*self.layers, self.total)
         width = max(len(row.path) for row in rows)
         return Table(

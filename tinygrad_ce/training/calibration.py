@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_ce.arrays import plain
-from tinygrad_ce.compare.table import Table
+from tinygrad_ce.results import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tinygrad_ce.compare.result import strict_json
-from tinygrad_ce.compare.table import Table
+from tinygrad_ce.results import Table, strict_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_ce.compare.plot import new_figure
+from tinygrad_ce.results import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

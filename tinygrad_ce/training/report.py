@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_ce.compare.table import Table
+from tinygrad_ce.results import Table
 from tinygrad_ce.training.confusion import confusion_matrix
 
 if TYPE_CHECKING:

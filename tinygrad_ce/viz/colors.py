@@ -14,11 +14,16 @@ MODULE_BORDER = "#7d859055"
 NOT_FINITE = "#b8400e"
 CHIP = "#ffffff"  # of a gradient that has no place on the scale
 
-CARDS = {  # border, ground
+Pair = tuple[str, str]  # border, ground
+ONLY_A: Pair = ("#b8400e", "#fdeee6")
+ONLY_B: Pair = ("#0072b2", "#e3f0fa")
+ALERT: Pair = (NOT_FINITE, "#fdeee6")
+CARDS: dict[str, Pair] = {
     "input": ("#56b4e9", "#d9ecf9"),
     "parameter": ("#e69f00", "#fdeccb"),
     "constant": ("#8b949e", "#eceff2"),
     "op": ("#8b949e", "#ffffff"),
+    "module": ("#8b949e", "#ffffff"),
     "target": ("#8b949e", "#eceff2"),
 }
 DASHED = ("target",)

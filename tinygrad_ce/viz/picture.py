@@ -6,14 +6,14 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tinygrad_ce.graph import Graph
-from tinygrad_ce.viz.dot import SHOW, Direction, digraph
+from tinygrad_ce.viz.drawing import Drawing
+from tinygrad_ce.viz.page import page
 from tinygrad_ce.viz.render import RenderError, render
-from tinygrad_ce.viz.text import to_text
 
 _shown = itertools.count(1)
 _REPR_LINES = 60
@@ -21,11 +21,12 @@ _INLINE_NODES = 2000  # a notebook is not to choke on what it shows unasked
 
 
 class Picture:
-    """A computation graph that can be drawn in several forms; made by `draw`.
+    """One or several computation graphs that can be drawn in several forms; made by `draw`.
 
-    graph   what it shows, as data
+    drawing   what it shows
 
-    In a notebook it shows itself; in a terminal, and as its repr, it is a table.
+    In a notebook it shows itself; in a terminal, and as its repr, it is a table. Three hundred cards take Graphviz
+    about a second, a thousand a few.
 
     >>> import tinygrad_ce as tg
     >>> from tinygrad_ce.viz import draw
@@ -38,14 +39,17 @@ class Picture:
     n2  sum              n1      () f32
     """
 
-    def __init__(self, graph: Graph, show: Collection[str] = SHOW, direction: Direction = "TB") -> None:
-        self.graph = graph
-        self._show = frozenset(show)
-        self._direction: Direction = direction
+    def __init__(self, drawing: Drawing) -> None:
+        self.drawing = drawing
+
+    @property
+    def graph(self) -> Graph:
+        """The graph as it was captured; the first, if there are several."""
+        return self.drawing.sides[0].full
 
     def digraph(self) -> Any:
         """A `graphviz.Digraph`, to edit or to combine with others."""
-        return digraph(self.graph, self._show, self._direction)
+        return self.drawing.digraph()
 
     @property
     def dot(self) -> str:
@@ -69,10 +73,14 @@ class Picture:
 
     def text(self) -> str:
         """A table for a terminal: a line for each op and each leaf."""
-        return to_text(self.graph)
+        return self.drawing.text()
+
+    def html(self) -> str:
+        """A page to step through the graph with, in one file that needs no network. Raises what `svg` raises."""
+        return page(self.svg(), self.drawing.sides, " | ".join(side.title for side in self.drawing.sides))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a file in the form that its suffix names: .svg .png .pdf .dot .gv .txt
+        """Write a file in the form that its suffix names: .svg .png .pdf .html .dot .gv .txt
 
         Raises ValueError for another suffix, FileNotFoundError if the folder does not exist, and what `svg`
         raises.
@@ -82,6 +90,7 @@ class Picture:
             ".svg": self.svg,
             ".png": self.png,
             ".pdf": self.pdf,
+            ".html": self.html,
             ".dot": lambda: self.dot,
             ".gv": lambda: self.dot,
             ".txt": lambda: self.text() + "\n",
@@ -95,13 +104,13 @@ class Picture:
         target.write_bytes(content.encode() if isinstance(content, str) else content)
 
     def __repr__(self) -> str:
-        return to_text(self.graph, limit=_REPR_LINES)
+        return self.drawing.text(_REPR_LINES)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """What notebooks show; text alone, with a line that says why, where it cannot be drawn."""
         del include, exclude  # the notebook picks from what it is given
         text = repr(self)
-        if len(self.graph.nodes) > _INLINE_NODES:
+        if sum(len(side.drawn.nodes) for side in self.drawing.sides) > _INLINE_NODES:
             return {"text/plain": f"{text}\n(too large to be drawn unasked; .svg() draws it)"}
         try:
             svg = self.svg()

@@ -1,20 +1,26 @@
-"""A table as text, for rich, or as HTML. The first column is aligned to the left, the others to the right."""
+"""The forms in which results are given: a table for text, rich and HTML; a figure; strict JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+import io
+import math
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.table import Table as RichTable
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under a head, whose cells may have several lines; `alarming` are the columns shown in red."""
+    """Rows of cells under a head, whose cells may have several lines; `alarming` are the columns shown in red.
+
+    The first column is aligned to the left, the others to the right.
+    """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -64,3 +70,28 @@ def as_text(head: Sequence[str], rows: Sequence[Sequence[str]], right: Container
         cells = zip(line, widths, strict=True)
         lines.append("  ".join(cell.rjust(n) if i in right else cell.ljust(n) for i, (cell, n) in enumerate(cells)))
     return "\n".join(line.rstrip() for line in lines)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure; ImportError with what to install if there is no matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError('plots need matplotlib: pip install "tinygrad_ce[plot]"') from None
+
+    class Shown(Figure):
+        def _repr_png_(self) -> bytes:  # pyplot teaches notebooks to show figures, if it is imported; these do it alone
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png", dpi=100)
+            return buffer.getvalue()
+
+    return Shown(figsize=(width, height), layout="constrained")
+
+
+def strict_json(value: Any) -> Any:
+    """The same without nan and infinity, which JSON has not: they become strings."""
+    if isinstance(value, Mapping):
+        return {key: strict_json(x) for key, x in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [strict_json(x) for x in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
