@@ -112,8 +112,8 @@ def by_module() -> Picture:
 
 
 def repeats() -> Picture:
-    """Of sixty blocks that are all alike, one is drawn."""
-    model, (x, y) = Residual(blocks=60), batch(8, 4)
+    """Of twenty-four blocks that are all alike, one is drawn."""
+    model, (x, y) = Residual(blocks=24), batch(8, 4)
     loss = named(F.softmax_cross_entropy(model(x), y))
     return tg.draw(loss, model=model, inputs={"x": x, "y": y}, gradients=True)
 

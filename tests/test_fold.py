@@ -279,6 +279,19 @@ def test_what_was_folded_is_said_and_how_to_see_it():
     assert len(picture.graph.nodes) == 246
 
 
+def test_every_hint_works():
+    model = network((4, 4), nn.ReLU, (4, 2))
+    loss = model(np.ones((2, 4), np.float32)).sum()
+    line = draw(loss, model=model, depth=1, expand="0").text().splitlines()[1]
+    assert line == "folded: a module is one card; depth=2 draws all 9 cards, expand='2' opens one"
+    chain = tg.Tensor([1.0], requires_grad=True)
+    for _ in range(200):
+        chain = chain * 1.0
+    line = draw(chain).text().splitlines()[1]
+    assert line == "folded: a repeat is drawn once; depth=1 draws all 201 cards"
+    assert len(draw(chain, depth=1).drawing.sides[0].drawn.nodes) == 201
+
+
 @pytest.mark.parametrize("depth", [0, -1, "1", True, float("nan")])
 def test_a_wrong_depth(depth):
     with pytest.raises(ValueError, match=r"depth: expected a number from 1 up, or None, found"):

@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from tests.golden import HERE, PICTURES, path
+from tests.golden.comparisons import COMPARISONS
 from tinygrad_ce.viz import render
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -25,7 +26,7 @@ def test_dot_is_byte_for_byte_what_it_was(name):
 
 
 def test_no_file_is_left_over():
-    assert {file.stem for file in HERE.glob("*.dot") if not file.stem.startswith("comparison_")} == set(PICTURES)
+    assert {file.stem for file in HERE.glob("*.dot")} == {*PICTURES, *COMPARISONS}
 
 
 @pytest.mark.parametrize("name", PICTURES)

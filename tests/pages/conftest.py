@@ -27,29 +27,34 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def offline(browser):
+    return browser.new_context(offline=True)
+
+
 @pytest.fixture
-def visit(browser, tmp_path):
+def visit(browser, offline, tmp_path):
     """Open a page in a window of its own; in the end, nothing was complained of, and nothing but the file asked for."""
-    contexts = []
+    opened = []
 
     def visit(text, hash="", width=1440, height=900, **options):
-        context = browser.new_context(offline=True, viewport={"width": width, "height": height}, **options)
-        window = context.new_page()
+        window = (browser.new_context(offline=True, **options) if options else offline).new_page()
+        window.set_viewport_size({"width": width, "height": height})
+        window.set_default_timeout(10_000)
         said, asked = [], []
         window.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
         window.on("pageerror", lambda error: said.append(str(error)))
         window.on("request", lambda request: asked.append(request.url))
-        contexts.append((context, said, asked))
-        path = tmp_path / f"page{len(contexts)}.html"
+        opened.append((window, said, asked))
+        path = tmp_path / f"page{len(opened)}.html"
         path.write_text(text, encoding="utf-8")
-        window.set_default_timeout(10_000)
         window.goto(path.as_uri() + hash)
         window.wait_for_selector("body[data-ready]", state="attached")
         return window
 
     yield visit
-    for context, said, asked in contexts:
-        context.close()
+    for window, said, asked in opened:
+        window.close()
         assert said == []
         assert len(asked) == 1
         assert asked[0].startswith("file:///")

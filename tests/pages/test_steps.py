@@ -240,6 +240,21 @@ def test_pages_drawn_by_the_other_program_are_the_same(visit, small, monkeypatch
     assert [wide for wide in film(window, WIDE) if wide] == []
 
 
+@pytest.mark.parametrize("options", [{"direction": "LR"}, {"show": ()}, {"show": ("shape",), "direction": "LR"}])
+def test_other_ways_of_drawing_step_too(visit, options):
+    _, loss, model, inputs = losses()
+    picture = tg.draw(loss, model=model, inputs=inputs, gradients=True, **options)
+    window = visit(picture.html())
+    assert {id: card["text"] for id, card in cards(window).items()} == static_texts(picture)
+    states = film(window, CARDS)
+    assert [any(card["chip"] for card in state) for state in states] == [
+        "show" not in options and t > len(states) // 2 - 1 for t in range(len(states))
+    ]
+    assert [wide for wide in film(window, WIDE) if wide] == []
+    assert all(card["dim"] for card in states[0])
+    assert not any(card["dim"] for card in states[-1])
+
+
 def test_without_a_recorded_backward_pass_it_says_how_to_get_one(visit):
     x = leaf([1.0, 2.0], "x")
     loss = (x * x).sum()

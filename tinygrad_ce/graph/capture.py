@@ -106,7 +106,8 @@ def read(
         if z.node is None:
             reader.leaf(z, z.data, ())
     ids, connected = reader.ids, len(reader.nodes)
-    reader.read_detached(model)
+    if nodes:
+        reader.read_detached(model)
     graph = Graph(
         nodes=tuple(reader.nodes),
         edges=tuple(reader.edges),

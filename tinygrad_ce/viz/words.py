@@ -120,18 +120,14 @@ def remarks(graph: Graph, show: Collection[str]) -> list[str]:
     if isinstance(graph, Folded):
         closed = sum(node.count for node in graph.nodes if node.kind == "module")
         boxes = len({node.module for node in graph.nodes if node.count > 1})
-        what = [f"{closed} module{'s are one card' if closed == 1 else 's are one card each'}"] if closed else []
+        what = ["a module is one card" if closed == 1 else f"{closed} modules are one card each"] if closed else []
         what += [f"{'a repeat is' if boxes == 1 else f'{boxes} repeats are'} drawn once"] if boxes else []
         more = [f"depth={levels(graph.whole) + 1} draws all {len(graph.whole.nodes)} cards"]
-        name = next((node.name for node in graph.nodes if node.kind == "module"), None)
+        name = next((node.name for node in graph.nodes if node.kind == "module" and node.count == 1), None)
         more += [f"expand={ascii_text(name)!r} opens one"] if name else []
         lines.append(f"folded: {' and '.join(what)}; {', '.join(more)}")
-    if "grad" in show and graph.recorded and not any(node.gradient for node in graph.nodes):
-        lines.append(
-            "no gradients yet: call backward(), or draw(..., gradients=True) before it"
-            if not graph.released
-            else "no gradients: .grad was not kept"
-        )
+    if "grad" in show and graph.recorded and not graph.released and not any(node.gradient for node in graph.nodes):
+        lines.append("no gradients yet: call backward(), or draw(..., gradients=True) before it")
     return lines
 
 

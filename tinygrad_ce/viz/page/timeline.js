@@ -157,7 +157,8 @@ function caption(side, i, t) {
   const [where, ...rest] = frame.say;
   line.append(element("span", { class: `where ${where.split(" ")[0]}` }, where), ": ");
   rest.filter(Boolean).forEach((words, k) => {
-    line.append(k ? "; " : "", words === rest[1] ? element("span", { class: "mono" }, words) : words);
+    const told = k ? `; ${words}` : words;
+    line.append(words === rest[1] ? element("span", { class: "mono" }, told) : told);
   });
   if (t === LAST && side.note) line.append(`; ${side.note}`);
   return line;

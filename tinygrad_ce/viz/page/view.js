@@ -32,12 +32,13 @@ function glide(x, y, zoom) {
   gliding = requestAnimationFrame(move);
 }
 
-// The whole picture, if it can be read so; else as wide as the canvas, from the top.
+// The whole picture, if it can be read so; else as wide as the canvas, from the top, or as high, from the left.
 function home() {
-  const { w, h } = area, all = Math.min(w / page.width, h / page.height);
-  const zoom = all >= 0.7 ? Math.min(all, 1.4) : Math.min(1.2, Math.max(0.45, w / page.width));
-  const over = Math.min(0, page.width - w / zoom), under = Math.min(0, page.height - h / zoom);
-  return [page.x + over / 2, page.y + under / 2, zoom];
+  const { w, h } = area, across = w / page.width, down = h / page.height, all = Math.min(across, down);
+  const readable = page.width > 1.5 * page.height ? Math.min(1, Math.max(0.6, down)) : Math.min(1.2, Math.max(0.45, across));
+  const zoom = all >= 0.7 ? Math.min(all, 1.4) : readable;
+  const left = Math.min(0, page.width - w / zoom) / 2, top = Math.min(0, page.height - h / zoom) / 2;
+  return [page.x + left, page.y + top, zoom];
 }
 
 function fitted() {
