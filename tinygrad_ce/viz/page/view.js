@@ -94,7 +94,6 @@ const fingers = new Map();
 let dragged = false;
 canvas.addEventListener("pointerdown", (event) => {
   if (event.target.closest("button") || event.button > 0) return;
-  if (!fingers.size) dragged = false;
   fingers.set(event.pointerId, { x: event.clientX, y: event.clientY, from: [event.clientX, event.clientY] });
 });
 canvas.addEventListener("pointermove", (event) => {
@@ -119,12 +118,13 @@ canvas.addEventListener("pointermove", (event) => {
   Object.assign(finger, { x, y });
 });
 for (const name of ["pointerup", "pointercancel"]) {
-  canvas.addEventListener(name, (event) => {
+  addEventListener(name, (event) => {
     fingers.delete(event.pointerId);
-    if (!fingers.size) canvas.classList.remove("dragging");
+    if (fingers.size) return;
+    canvas.classList.remove("dragging");
+    setTimeout(() => { dragged = false; }); // after the click that the browser makes of a drag
   });
 }
-addEventListener("pointerup", (event) => fingers.delete(event.pointerId));
 canvas.addEventListener("dblclick", (event) => { if (!event.target.closest("g.node, button")) fit(); });
 $("closer").onclick = () => zoomBy(1.25);
 $("farther").onclick = () => zoomBy(0.8);
