@@ -21,10 +21,9 @@ from tinygrad_ce import functional as F
 from tinygrad_ce import nn
 from tinygrad_ce.compare import CHAINS
 from tinygrad_ce.graph import capture
-from tinygrad_ce.graph.match import match
+from tinygrad_ce.graph.match import aligned, match
 from tinygrad_ce.viz import render
 from tinygrad_ce.viz.compare import ComparisonDrawing, GradientDifference, Totals, draw_comparison
-from tinygrad_ce.viz.compare.dot import aligned
 from tinygrad_ce.viz.compare.fold import fold_both
 
 SVG = "{http://www.w3.org/2000/svg}"

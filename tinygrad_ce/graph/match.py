@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from tinygrad_ce.graph.data import Graph, GraphNode
 COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum"})
 _UNNAMED = re.compile(r"x\d+")  # what `capture` calls a leaf that nobody named
 _FREE = -1
+RANKED = ("op", "module")  # leaves stand beside the op that uses them
 
 
 def match(a: Graph, b: Graph) -> tuple[tuple[str, str], ...]:
@@ -206,3 +208,26 @@ def _gaps(side: _Side, other: Sequence[int]) -> list[Hashable]:
         None if before[i] == first and after[i] == last else (side.label[i], before[i], after[i])
         for i in range(side.size)
     ]
+
+
+def aligned(graphs: tuple[Graph, Graph], pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Pairs of ops that can have the same rank: as many as there are in the same order in both graphs.
+
+    With any more of them the ranks would go round in a circle. (A longest increasing subsequence, Fredman 1975.)
+    """
+    in_a, in_b = ({node.id: i for i, node in enumerate(graph.nodes) if node.kind in RANKED} for graph in graphs)
+    ordered = sorted((in_a[u], in_b[v]) for u, v in pairs if u in in_a and v in in_b)
+    ends: list[int] = []  # of a subsequence of each length, the one that ends earliest in b: its end there
+    last: list[int] = []  # and the place of that in `ordered`
+    before: list[int] = []
+    for i, (_, j) in enumerate(ordered):
+        length = bisect_left(ends, j)
+        before.append(last[length - 1] if length else -1)
+        ends[length : length + 1] = [j]
+        last[length : length + 1] = [i]
+    found = []
+    at = last[-1] if last else -1
+    while at >= 0:
+        found.append(ordered[at])
+        at = before[at]
+    return [(graphs[0].nodes[i].id, graphs[1].nodes[j].id) for i, j in reversed(found)]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Collection, Sequence, Set
 from typing import Any
 
 from tinygrad_ce.graph import Graph
+from tinygrad_ce.graph.match import RANKED, aligned
 from tinygrad_ce.viz.card import row, table
 from tinygrad_ce.viz.compare.key import ACCENTS, key, numbers
 from tinygrad_ce.viz.compare.totals import Row
@@ -66,32 +66,6 @@ def _beside(*columns: Sequence[str]) -> str:
     return table(f"<tr>{''.join(cells)}</tr>", cellspacing=12)
 
 
-def aligned(graphs: tuple[Graph, Graph], pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Pairs of ops that can have the same rank: as many as there are in the same order in both graphs.
-
-    With any more of them the ranks would go round in a circle. (A longest increasing subsequence, Fredman 1975.)
-    """
-    in_a, in_b = ({node.id: i for i, node in enumerate(graph.nodes) if node.kind in _RANKED} for graph in graphs)
-    ordered = sorted((in_a[u], in_b[v]) for u, v in pairs if u in in_a and v in in_b)
-    ends: list[int] = []  # of a subsequence of each length, the one that ends earliest in b: its end there
-    last: list[int] = []  # and the place of that in `ordered`
-    before: list[int] = []
-    for i, (_, j) in enumerate(ordered):
-        length = bisect_left(ends, j)
-        before.append(last[length - 1] if length else -1)
-        ends[length : length + 1] = [j]
-        last[length : length + 1] = [i]
-    found = []
-    at = last[-1] if last else -1
-    while at >= 0:
-        found.append(ordered[at])
-        at = before[at]
-    return [(graphs[0].nodes[i].id, graphs[1].nodes[j].id) for i, j in reversed(found)]
-
-
-_RANKED = ("op", "module")  # leaves stand beside the op that uses them
-
-
 def _room(graphs: tuple[Graph, Graph], same: Sequence[tuple[str, str]]) -> tuple[str, int]:
     """The last op of the graph that does not go as deep as the other, and how many ranks are free below it."""
     found = []
@@ -105,7 +79,7 @@ def _room(graphs: tuple[Graph, Graph], same: Sequence[tuple[str, str]]) -> tuple
 def _ranks(graphs: tuple[Graph, Graph], same: Sequence[tuple[str, str]]) -> tuple[dict[str, int], dict[str, int]]:
     """How deep each op lies, if these pairs of ops lie equally deep."""
     ranks: tuple[dict[str, int], dict[str, int]] = ({}, {})
-    ops = [[node.id for node in graph.nodes if node.kind in _RANKED] for graph in graphs]
+    ops = [[node.id for node in graph.nodes if node.kind in RANKED] for graph in graphs]
     sources: list[dict[str, list[str]]] = [{}, {}]
     for graph, found in zip(graphs, sources, strict=True):
         for edge in graph.edges:

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from typing import Any
 
 from tinygrad_ce.graph import Gradient, GraphNode
-from tinygrad_ce.graph.match import match
+from tinygrad_ce.graph.match import aligned, match
 from tinygrad_ce.graph.repeats import GradientRange
 from tinygrad_ce.viz import colors, words
 from tinygrad_ce.viz.drawing import Side
@@ -50,9 +50,6 @@ def _same(sides: Sequence[Side]) -> Pairs:
     """Ops of two sides that are the same, as many as come in the same order on both."""
     if len(sides) == 1:
         return []
-    # `compare` makes pictures, and those make pages: at load time this would go round in a circle
-    from tinygrad_ce.viz.compare.dot import aligned
-
     graphs = sides[0].full, sides[1].full
     return aligned(graphs, match(*graphs))
 
