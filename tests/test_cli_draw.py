@@ -93,7 +93,7 @@ class TestModel:
 
     def test_the_unfused_loss(self, capsys):
         ops = column(run(capsys, *SMALL, "--loss", "unfused"), "op ")
-        assert ops[-5:] == ["softmax", "log", "take_along_axis", "mean", "neg"]
+        assert ops[-6:] == ["softmax", "log", "target", "take_along_axis", "mean", "neg"]
 
     def test_both_losses_side_by_side(self, capsys):
         table = run(capsys, *SMALL, "--loss", "both")

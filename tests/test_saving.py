@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from safetensors.numpy import save as to_bytes
 
@@ -284,3 +285,17 @@ def test_an_architecture_that_cannot_be_built_is_one_error(tmp_path):
 def test_wrong_calls(tmp_path, call, error, message):
     with pytest.raises(error, match=message):
         call(tmp_path)
+
+
+def test_the_same_model_makes_the_same_bytes(tmp_path):
+    from tinygrad_ce.training.files import write
+
+    metadata = {f"key {i}": "x" * i for i in range(12)}
+    files = []
+    for i in range(5):
+        write("test", tmp_path / str(i), {"b": np.arange(3.0), "a": np.ones((), np.float32)}, metadata)
+        files.append((tmp_path / str(i)).read_bytes())
+    assert len(set(files)) == 1
+    with safe_open(tmp_path / "0", "numpy") as file:
+        assert file.metadata() == metadata
+        np.testing.assert_array_equal(file.get_tensor("b"), np.arange(3.0))

@@ -9,16 +9,18 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tinygrad_ce import __version__
-from tinygrad_ce.cli import compare, draw, ops, quickstart
+from tinygrad_ce.cli import compare, draw, evaluate, ops, predict, quickstart, train
 from tinygrad_ce.cli.terminal import UsageError
 
 __all__ = ["main"]
 
-COMMANDS = (quickstart, compare, draw, ops)
+COMMANDS = (quickstart, train, predict, evaluate, compare, draw, ops)
 
 EPILOG = """\
 examples:
   tinygrad-ce quickstart                  see it all: train, compare, draw (a few seconds)
+  tinygrad-ce train --data digits         a network for a data set, a CSV or an NPZ file
+  tinygrad-ce predict m.safetensors x.csv the classes of new rows, by a trained network
   tinygrad-ce compare --preset confident  the loss spelled in eight ways, against the truth
   tinygrad-ce draw --model 64-32-10       the ops of a network, with gradients and bytes
   tinygrad-ce draw train.py:loss          what a script computes
@@ -28,8 +30,9 @@ examples:
 `tinygrad-ce COMMAND --help` tells more; `python -m tinygrad_ce` is the same program.
 In a terminal the output has colours; in a pipe or a file it is plain text.
 
-exit status: 0 done, 1 `compare` found what should agree in disagreement, 2 wrong usage or files
-that cannot be read or written, 130 interrupted (Ctrl-C), 141 the reader of a pipe stopped reading
+exit status: 0 done, 1 `compare` found what should agree in disagreement or `train` a loss of nan,
+2 wrong usage or files that cannot be read or written, 130 interrupted (Ctrl-C), 141 the reader of a
+pipe stopped reading
 """
 
 
@@ -62,6 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough, and the command did not finish
         _discard_output()
         return 141
+    except UnicodeEncodeError as error:
+        said = f"{error.encoding} has no {error.object[error.start]!r}; set PYTHONIOENCODING=utf-8"
+        print(f"tinygrad-ce: cannot write the output: {said}", file=sys.stderr)
+        return 2
     except OSError as error:
         _discard_output()
         print(f"tinygrad-ce: cannot write the output: {error.strerror}", file=sys.stderr)

@@ -242,7 +242,10 @@ class _Reader:
         if isinstance(array, Constant):
             return given[0][0] if len(given) == 1 else None
         start = array.__array_interface__["data"]
-        return next((name for name, data in given if data.__array_interface__["data"] == start), None)
+        same = [name for name, data in given if data.__array_interface__["data"] == start]
+        if array.dtype.kind in "iu" and array.size > 1:  # losses make indices of their own from the targets
+            same += [name for name, data in given if np.array_equal(data.ravel(), array.ravel())]
+        return same[0] if same else None
 
     def add_leaf(self, key: Any, kind: Kind, name: str, source: Any, array: Any, scope: tuple[str, ...]) -> str:
         this = self.ids[key] = f"n{len(self.nodes)}"

@@ -36,7 +36,18 @@ def write(caller: str, path: PathLike, arrays: Mapping[str, Array], metadata: Ma
         if dtype not in _DTYPES.values():
             raise TypeError(f"{caller}: {name} has dtype {array.dtype}, which a safetensors file cannot hold")
         tensors[name] = array.astype(dtype, order="C", copy=False)
-    write_whole(caller, path, save(tensors, dict(metadata)))
+    write_whole(caller, path, _in_order(save(tensors, dict(metadata))))
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same file with its metadata sorted: safetensors writes it in random order, and equal is to be equal."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def write_whole(caller: str, path: PathLike, content: bytes) -> None:
