@@ -69,6 +69,14 @@ def test_dead_units_are_positions_that_are_zero_in_every_row():
     assert summarize(np.zeros(4)).dead == 0
 
 
+def test_sunk_units_are_far_below_those_that_are_awake():
+    x = np.random.default_rng(0).normal(size=(8, 5))
+    x[:, 3] -= 100
+    assert summarize(x).sunk == 1
+    assert summarize(x - 200).sunk == 0  # nothing is awake to compare with
+    assert summarize(np.float32(x[:, :3])).sunk == 0
+
+
 def test_an_excerpt_is_the_corner():
     x = np.arange(40.0 * 30).reshape(40, 30)
     found = summarize(x).excerpt

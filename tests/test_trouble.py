@@ -159,6 +159,18 @@ def test_a_bias_far_below_0_kills_a_layer():
     assert texts(captured(model)) == []
 
 
+def test_a_single_unit_that_will_not_wake():
+    model = nn.MLP([4, 8, 3], generator=np.random.default_rng(0))
+    x = np.random.default_rng(1).normal(size=(16, 4)).astype(np.float32)
+    y = np.arange(16) % 3
+    assert [t.word for t in troubles(capture(F.softmax_cross_entropy(model(x), y), model=model))] == []
+    model[0].bias.data[3] = -100
+    (trouble,) = troubles(capture(F.softmax_cross_entropy(model(x), y), model=model))
+    assert (trouble.word, trouble.text) == (
+        "dead units", "dead units: relu n4: 1 of 8 are 0 in every row and far from anything else",
+    )  # fmt: skip
+
+
 def test_zeros_that_are_no_dead_units():
     x = tg.Tensor(np.full((4, 8), -1.0), requires_grad=True)
     assert found(capture((x * 0.0).sum())) == []  # no activation

@@ -30,6 +30,7 @@ class Summary:
     nan: int
     infinite: int
     dead: int  # positions on the last axis that are 0 in every one of several rows
+    sunk: int  # positions on the last axis that are far below zero in every row: `summary.SUNK` times as far as usual
     units: int  # positions on the last axis
     excerpt: Excerpt | None = None  # None in a large graph
 

@@ -14,6 +14,7 @@ Array = NDArray[Any]
 
 ROWS, COLUMNS = 16, 8  # of an excerpt
 LINE = 64  # numbers in the excerpt of an array of one axis
+SUNK = 5.0  # times the RMS of the columns that are somewhere positive
 _BLOCK = 1 << 18  # elements looked at together, so that a large array costs no copy of its size
 
 
@@ -44,12 +45,14 @@ def summarize(x: Array, excerpt: bool = True) -> Summary:
             largest = math.nan if nan else math.inf if infinite else max(abs(ends[0]), abs(ends[1]))
             mean = float(x.mean(dtype=np.float64))
     rows = x.size // x.shape[-1] if x.ndim > 1 and x.size else 0
-    dead = 0
+    dead = sunk = 0
     if rows > 1 and zeros >= rows:
         dead = int((~x.reshape(-1, x.shape[-1]).any(axis=0)).sum())
+    if rows > 1 and low is not None and low < 0 and x.dtype.kind == "f":
+        sunk = _sunk(x.reshape(-1, x.shape[-1]))
     return Summary(
         size=x.size, low=low, high=high, mean=mean, rms=_rms(x, largest), zeros=zeros, nan=nan, infinite=infinite,
-        dead=dead, units=x.shape[-1] if x.ndim else 1, excerpt=_excerpt(x) if excerpt else None,
+        dead=dead, sunk=sunk, units=x.shape[-1] if x.ndim else 1, excerpt=_excerpt(x) if excerpt else None,
     )  # fmt: skip
 
 
@@ -78,6 +81,16 @@ def _rms(x: Array, largest: float) -> float:
         scaled = flat[start : start + _BLOCK].astype(np.float64) / largest
         total += float(scaled @ scaled)
     return largest * math.sqrt(total / flat.size)
+
+
+def _sunk(x: Array) -> int:
+    """How many columns a relu would keep at 0 for good: no row comes near 0, on the scale of the columns that do."""
+    highest = x.max(axis=0)
+    awake = highest > 0
+    if awake.all() or not awake.any():
+        return 0
+    scale = _rms(x[:, awake], float(np.abs(x[:, awake]).max()))
+    return int((highest < -SUNK * scale).sum())
 
 
 def _excerpt(x: Array) -> Excerpt:

@@ -15,7 +15,7 @@ from tinygrad_ce.graph.data import Gradient, Graph, GraphNode, Trouble
 VANISHING = 1e-4  # of the gradient nearest the loss
 EXPLODING = 1e2
 DEAD = 0.9  # of the units of a layer
-_FEW = 16  # elements: fewer may all be 0 by chance
+_FEW = 8  # elements: fewer may all be 0 by chance
 _NAMED = 4  # nodes that a line names
 
 
@@ -26,7 +26,8 @@ def troubles(graph: Graph) -> tuple[Trouble, ...]:
                               from still was. What follows from that is marked, and counted. Infinities that were put
                               in, as in a mask, are taken as meant until they make a nan; so are those that come of
                               numbers which are not known
-    dead units                at least `DEAD` of the units of a relu are 0 in every row
+    dead units                units of a relu are 0 in every row: at least `DEAD` of them, or fewer that lie so far
+                              below the others (`summary.SUNK`) that they will hardly wake again
     vanishing, exploding      the RMS of a parameter's gradient is exactly 0 while others are not; or it is less than
                               `VANISHING`, or more than `EXPLODING`, times that of the one nearest the loss. Weights
                               are compared with weights, biases with biases; without biases, the outputs of layers
@@ -46,7 +47,7 @@ def troubles(graph: Graph) -> tuple[Trouble, ...]:
     n2 nan |
     """
     links = _Links(graph)
-    return (*_values(links), *_gradients(links), *_dead(graph), *_sizes(links), *_detached(graph))
+    return (*_values(links), *_gradients(links), *_dead(links), *_sizes(links), *_detached(graph))
 
 
 def card_words(graph: Graph, found: Iterable[Trouble]) -> dict[str, list[str]]:
@@ -133,12 +134,18 @@ def _followers(origin: Mapping[str, GraphNode], where: str) -> dict[str, str]:
     return {id: f"; and {n - 1} {where} it" if n > 1 else "" for id, n in counts.items()}
 
 
-def _dead(graph: Graph) -> Iterator[Trouble]:
-    for node in graph.nodes:
+def _dead(links: _Links) -> Iterator[Trouble]:
+    for node in links.graph.nodes:
         s = node.summary
-        if s and _rests_at_zero(node) and s.size >= _FEW and s.dead >= DEAD * s.units:
+        if not (s and s.dead and _rests_at_zero(node)):
+            continue
+        sunk = max((x.summary.sunk for x in links.operands[node.id] if x.summary), default=0)
+        if s.dead >= DEAD * s.units and s.size >= _FEW:
             count = f"all {s.units}" if s.dead == s.units else f"{s.dead} of {s.units}"
             yield Trouble(node.id, "dead units", f"dead units: {_called(node)}: {count} are 0 in every row")
+        elif sunk:
+            told = f"{sunk} of {s.units} are 0 in every row and far from anything else"
+            yield Trouble(node.id, "dead units", f"dead units: {_called(node)}: {told}")
 
 
 def _rests_at_zero(node: GraphNode) -> bool:
