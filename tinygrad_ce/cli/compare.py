@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_ce.cli.terminal import UsageError, at_least, say, sentences, show
+from tinygrad_ce.cli.arguments import from_zero
+from tinygrad_ce.cli.terminal import UsageError, at_least, one_line, say, sentences, show
 from tinygrad_ce.compare import Comparison, Sweep, compare_gradients, sweep
 from tinygrad_ce.compare.sweep import MARGINS, SCALES, with_margin
 
@@ -115,9 +116,9 @@ def add(commands: Any) -> None:
     random = parser.add_argument_group("random logits")
     random.add_argument("--batch", type=at_least(1), metavar="N", help="rows (default: 32; 8 for --sweep)")
     random.add_argument("--classes", type=at_least(2), metavar="N", help="columns (default: 10)")
-    random.add_argument("--scale", type=_size, metavar="X", help="their standard deviation (default: 1)")
+    random.add_argument("--scale", type=from_zero, metavar="X", help="their standard deviation (default: 1)")
     random.add_argument(
-        "--margin", type=_size, metavar="X", help="raise each target's logit this far above the next (default: not)"
+        "--margin", type=from_zero, metavar="X", help="raise each target's logit this far above the next (default: not)"
     )
     random.add_argument("--dtype", metavar="NAME", help="float16, float32 or float64 (default: float32)")
     parser.add_argument(
@@ -164,7 +165,7 @@ def _compare(arguments: argparse.Namespace) -> Comparison:
     try:
         return compare_gradients(logits, targets, **options)
     except (ValueError, TypeError, IndexError) as error:
-        raise UsageError(_one_line(error)) from None
+        raise UsageError(one_line(error)) from None
 
 
 def _sweep(arguments: argparse.Namespace) -> Sweep:
@@ -243,9 +244,9 @@ def _load(option: str, path: Path) -> Array:
     except OSError as error:
         raise UsageError(f"{option}: cannot read {path}: {error.strerror or 'no .npy file of numpy.save'}") from None
     except (ValueError, EOFError, SyntaxError, KeyError, MemoryError, OverflowError) as error:
-        raise UsageError(f"{option}: {path} is no .npy file of numpy.save: {_one_line(error)}") from None
+        raise UsageError(f"{option}: {path} is no .npy file of numpy.save: {one_line(error)}") from None
     except Exception as error:  # damaged archives raise what zipfile and zlib think fit
-        raise UsageError(f"{option}: {path} cannot be read: {_one_line(error)}") from None
+        raise UsageError(f"{option}: {path} cannot be read: {one_line(error)}") from None
     if not isinstance(found, np.ndarray):
         raise UsageError(f"{option}: {path} holds several arrays; save one with numpy.save")
     if found.dtype.kind not in "fiu":
@@ -276,18 +277,3 @@ def _save_plot(found: Comparison | Sweep, path: Path, quiet: bool) -> None:
         raise UsageError(f"--plot: cannot write to {path}: {error.strerror or error}") from None
     if not quiet:
         say(f"Plot written to {path}")
-
-
-def _size(text: str) -> float:
-    """An argument type: finite numbers from 0 on."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a finite number of at least 0, found {text!r}")
-    return number
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

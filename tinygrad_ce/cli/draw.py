@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import runpy
 import sys
 import tempfile
@@ -17,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_ce import engine
-from tinygrad_ce.cli.terminal import UsageError, at_least, say
+from tinygrad_ce.cli.arguments import one_of, sizes
+from tinygrad_ce.cli.terminal import UsageError, at_least, one_line, say
 from tinygrad_ce.compare import CHAINS
 from tinygrad_ce.functional import softmax_cross_entropy
 from tinygrad_ce.graph import Graph
@@ -84,9 +84,9 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("script", nargs="?", metavar="FILE.py:NAME", help="a script, and what to draw of it")
     made = parser.add_argument_group("a network made on the spot")
-    made.add_argument("--model", type=_sizes, metavar="SIZES", help="units of its layers, such as 784-256-10")
+    made.add_argument("--model", type=sizes, metavar="SIZES", help="units of its layers, such as 784-256-10")
     made.add_argument("--activation", metavar="NAME", help="between its layers (default: relu)")
-    made.add_argument("--loss", type=_one_of(*LOSSES, "both"), metavar="HOW",
+    made.add_argument("--loss", type=one_of(*LOSSES, "both"), metavar="HOW",
                       help="fused, unfused, or both side by side (default: fused)")  # fmt: skip
     made.add_argument("--batch", type=at_least(1), metavar="N", help="rows of its input (default: 32)")
     made.add_argument("--seed", type=at_least(0), metavar="N", help="of the random numbers (default: 0)")
@@ -99,28 +99,13 @@ def add(commands: Any) -> None:
         metavar="N",
         help="levels of modules to look into: 1 draws the outermost as a card each",
     )
-    shown.add_argument("--direction", type=_one_of("TB", "LR"), metavar="TB|LR",
+    shown.add_argument("--direction", type=one_of("TB", "LR"), metavar="TB|LR",
                        help="from top to bottom (default), or from left to right")  # fmt: skip
     to = parser.add_argument_group("where to")
     to.add_argument("--out", metavar="FILE", help="where to write; - is standard output (default)")
-    to.add_argument("--format", type=_one_of(*FORMS), metavar="NAME",
+    to.add_argument("--format", type=one_of(*FORMS), metavar="NAME",
                     help=f"{', '.join(FORMS)} (default: what the name in --out ends in)")  # fmt: skip
     to.add_argument("--open", action="store_true", help="show it in the browser")
-
-
-def _sizes(text: str) -> list[int]:
-    if not re.fullmatch(r"[1-9][0-9]{0,8}(-[1-9][0-9]{0,8})+", text):
-        raise argparse.ArgumentTypeError(f"expected whole numbers with hyphens, such as 784-256-10, found {text!r}")
-    return [int(part) for part in text.split("-")]
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def choice(text: str) -> str:
-        if text not in choices:
-            raise argparse.ArgumentTypeError(f"expected {', '.join(choices[:-1])} or {choices[-1]}, found {text!r}")
-        return text
-
-    return choice
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -183,9 +168,9 @@ def _explained(where: str = "") -> Iterator[None]:
     except MemoryError:
         raise UsageError(f"{where}not enough memory") from None
     except (ValueError, TypeError, RuntimeError) as error:
-        raise UsageError(f"{where}{_one_line(error)}") from None
+        raise UsageError(f"{where}{one_line(error)}") from None
     except Exception as error:  # a rule or a hook of the script's own may raise anything
-        raise UsageError(f"{where}{type(error).__name__}: {_one_line(error)}") from None
+        raise UsageError(f"{where}{type(error).__name__}: {one_line(error)}") from None
 
 
 def _of_model(
@@ -250,7 +235,7 @@ def _failure(path: str, error: BaseException) -> str:
     where = f"{path}, line {line}" if line else path
     if isinstance(error, SystemExit):
         return f"{where}: the script left by sys.exit({error.code or ''}), and its variables are gone"
-    return f"{where}: {type(error).__name__}: {_one_line(error)}"
+    return f"{where}: {type(error).__name__}: {one_line(error)}"
 
 
 def _of_script(file: Path, name: str, namespace: Mapping[str, Any], options: Mapping[str, Any]) -> Picture:
@@ -343,7 +328,3 @@ def _deliver(content: bytes, form: str, path: Path | None, show: bool) -> None:
     if show and not webbrowser.open(path.resolve().as_uri()):
         raise UsageError(f"--open: there is no browser to show {path}, which is written")
     say(f"Written to {path}")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

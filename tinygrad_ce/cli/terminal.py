@@ -22,6 +22,11 @@ class UsageError(Exception):
     """What was asked for cannot be done; the message says why, on one line."""
 
 
+def one_line(error: BaseException) -> str:
+    """The message of an error, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def console() -> Console:
     """Where to print with rich; `console().is_terminal` tells whether to."""
     from rich.console import Console
