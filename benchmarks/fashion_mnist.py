@@ -4,8 +4,9 @@
 
 `accuracy` trains some models from several seeds; `epoch` times an epoch of 784-256-10 at batch 256 through
 `DataLoader` and `fit` beside torch with its own DataLoader, scikit-learn's MLPClassifier and a loop written by hand in
-NumPy, in turns, after checking that all four learn alike. `--quick` trains one seed and times nothing. Either way the
-exit status is 1 if an accuracy is below its aim. `--write` keeps the tables in benchmarks/FASHION_MNIST.md.
+NumPy, in turns, after checking that all four learn alike. `--quick` trains one seed, where there is an aim, and times
+nothing. Either way the exit status is 1 if an accuracy is below its aim. `--write` keeps the tables in
+benchmarks/FASHION_MNIST.md.
 
 The four files come from Debian's package dataset-fashion-mnist, from $TINYGRAD_CE_DATA, or see `data.fashion_mnist`.
 """
@@ -18,7 +19,7 @@ import importlib.util
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,14 +86,14 @@ def train(task: Task, seed: int, data: tuple[Any, Any]) -> tuple[float, float]:
     return tg.evaluate(model, test)["accuracy"], seconds
 
 
-def accuracies(seeds: int, data: tuple[Any, Any]) -> tuple[list[str], bool]:
+def accuracies(tasks: Sequence[Task], seeds: int, data: tuple[Any, Any]) -> tuple[list[str], bool]:
     """The table, and whether every aim is reached on average; a single seed may be a point below."""
     lines = [
         "| model | pixels | training | epochs | test accuracy, mean | smallest | largest | aim | seconds |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     reached = True
-    for task in TASKS:
+    for task in tasks:
         found, seconds = zip(*(train(task, seed, data) for seed in range(seeds)), strict=True)
         mean = statistics.mean(found)
         reached &= task.aim is None or mean >= task.aim - 0.01 * (seeds == 1)
@@ -262,7 +263,8 @@ def main() -> int:
 
     def trained() -> list[str]:
         nonlocal reached
-        lines, reached = accuracies(1 if options.quick else options.seeds, data)
+        tasks = [task for task in TASKS if task.aim is not None] if options.quick else TASKS
+        lines, reached = accuracies(tasks, 1 if options.quick else options.seeds, data)
         return lines
 
     parts["accuracy"] = trained

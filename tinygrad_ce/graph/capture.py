@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -160,6 +161,7 @@ class _Reader:
                     self.frozen.append((name, parameter, parameter.data))
             for name, module in model.named_modules():
                 self.paths.setdefault(id(module), name)
+        self.taken, self.numbered = set(self.paths.values()), Counter[str]()
         self.given = None if inputs is None else [(name, x, _data(x)) for name, x in inputs.items()]
         self.given_nodes = {x.node: name for name, x, _ in self.given or () if isinstance(x, Tensor) and x.node}
         self.gradients: dict[Any, Gradient] = {}
@@ -301,11 +303,11 @@ class _Reader:
         paths = []
         for module in modules:
             if id(module) not in self.paths:
-                taken = set(self.paths.values())
-                kind = module.op.name if isinstance(module, Expanded) else type(module).__name__
-                name, n = kind, 2
-                while name in taken:
-                    name, n = f"{kind} {n}", n + 1
+                kind = name = module.op.name if isinstance(module, Expanded) else type(module).__name__
+                while name in self.taken:
+                    self.numbered[kind] += 1
+                    name = f"{kind} {self.numbered[kind] + 1}"
+                self.taken.add(name)
                 self.paths[id(module)] = name
             path = self.paths[id(module)]
             if path and path not in paths:

@@ -164,7 +164,7 @@ def _formula(what: str, formula: str) -> list[str]:
         else:
             lines += textwrap.wrap(part, _LINE)
     return [
-        font(f"{what if i == 0 else '':7}", 9, colors.SECONDARY, MONO) + font(line, 9, colors.INK, MONO)
+        font(f"{what if i == 0 else '':7}", 9, colors.SECONDARY, MONO) + font(f"{line} ", 9, colors.INK, MONO)
         for i, line in enumerate(lines)
     ]
 

@@ -98,10 +98,11 @@ class _Panel:
         places = _places(self.graph, self.leaves)
         self.add_edges(outer, places)
         for op, leaves in _ranks(places).items():
-            with outer.subgraph() as rank:
-                rank.attr(rank="same")
-                for id in (*leaves, op):
-                    rank.node(self.prefix + id)
+            rank = self.graphviz.Digraph()  # `with outer.subgraph()` copies all that is in outer
+            rank.attr(rank="same")
+            for id in (*leaves, op):
+                rank.node(self.prefix + id)
+            outer.subgraph(rank)
         return outer
 
     def cluster(self, name: str, kind: str, label: str, **attributes: str) -> Any:

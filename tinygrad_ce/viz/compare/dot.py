@@ -49,10 +49,11 @@ def digraph(
             graphviz, graphs[side], show, prefix=PREFIXES[side], title=title, accent=ACCENTS[side], only=only[side]
         ))  # fmt: skip
     for u, v in same:
-        with dot.subgraph() as rank:
-            rank.attr(rank="same")
-            rank.node(PREFIXES[0] + u)
-            rank.node(PREFIXES[1] + v)
+        rank = graphviz.Digraph()
+        rank.attr(rank="same")
+        rank.node(PREFIXES[0] + u)
+        rank.node(PREFIXES[1] + v)
+        dot.subgraph(rank)
     for i, piece in enumerate(pieces):
         name = f"legend{i}"
         dot.node(name, as_html(piece), _attributes={"id": name, "class": "legend"})
