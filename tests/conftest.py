@@ -1,12 +1,14 @@
 """Fixtures for all tests: a seeded generator, a registry to write into, no cycle collector, a seal on global state."""
 
 import gc
+import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tinygrad_ce.kernels import choice
 from tinygrad_ce.mode import get_default_dtype, mode, set_default_dtype
 from tinygrad_ce.registry import _by_numpy, _ops
 
@@ -14,6 +16,15 @@ from tinygrad_ce.registry import _by_numpy, _ops
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(params=["numpy", *(["numba"] if importlib.util.find_spec("numba") else [])])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The kernels of NumPy, then, where numba is installed, the compiled ones; ops use them too."""
+    monkeypatch.setenv(choice.VARIABLE, request.param)
+    vars(choice.kernels).clear()
+    yield choice.kernels
+    vars(choice.kernels).clear()
 
 
 @pytest.fixture

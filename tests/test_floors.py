@@ -18,6 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli", "__main__"),
 )
 EVERYWHERE = {"numpy"}
+COMPILED = {"kernels.compiled": {"numba", "llvmlite"}}  # itself loaded only when used
 WHEN_USED = {"rich", "graphviz", "graphviz_pure", "safetensors", "matplotlib", "mpmath", "torch", "sklearn", "onnx"}
 
 
@@ -71,7 +72,8 @@ def violations(root: Path) -> list[str]:
             where = f"{name or package}:{line}"
             top = target.split(".")[0]
             if top != package:
-                if top in sys.stdlib_module_names or top in EVERYWHERE or (top in WHEN_USED and when_used):
+                allowed = EVERYWHERE | COMPILED.get(name, set()) | (WHEN_USED if when_used else set())
+                if top in sys.stdlib_module_names or top in allowed:
                     continue
                 problems.append(f"{where}: imports {top}" + (" when it is loaded" if top in WHEN_USED else ""))
                 continue
@@ -87,6 +89,8 @@ def violations(root: Path) -> list[str]:
                 problems.append(f"{where}: floor {floor(name)} imports {inner} of floor {floor(inner)}")
             elif name.split(".")[0] == "kernels" and inner.split(".")[0] != "kernels":
                 problems.append(f"{where}: kernels know NumPy alone, not {inner}")
+            elif inner in COMPILED and not when_used:
+                problems.append(f"{where}: imports {inner} when it is loaded")
             elif inner != name:
                 needs[name].add(inner)
     try:
@@ -137,6 +141,9 @@ def tree(root: Path, **files: str) -> Path:
         ({"viz": "class A:\n    import rich.table"}, "viz:2: imports rich when it is loaded"),
         ({"data": "def f():\n    import pandas"}, "data:2: imports pandas"),
         ({"extra": ""}, "extra: on no floor"),
+        ({"kernels__softmax": "import numba"}, "kernels.softmax:1: imports numba"),
+        ({"nn": "from tinygrad_ce.kernels import compiled", "kernels__compiled": "import numba"},
+         "nn:1: imports kernels.compiled when it is loaded"),
     ],
 )  # fmt: skip
 def test_the_checker_sees(tmp_path: Path, files: dict[str, str], problem: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_ce import functional as F
 from tinygrad_ce.compare.chains import CHAINS
 from tinygrad_ce.compare.problem import Array, Problem
-from tinygrad_ce.kernels.softmax import softmax
+from tinygrad_ce.kernels.choice import kernels
 from tinygrad_ce.mode import no_grad
 
 DIFFERENCES_LIMIT = 1 << 20  # logits times classes, about a tenth of a second
@@ -46,7 +46,7 @@ class PMinusY:
 
     def backward(self, problem: Problem, state: None) -> Array:  # noqa: ARG002
         dtype = problem.logits.dtype
-        p = softmax(problem.rows(problem.logits))
+        p = kernels.softmax(problem.rows(problem.logits))
         t = problem.target_weights.astype(dtype)
         dz = (p * t.sum(axis=1, keepdims=True) - t) * problem.scale.astype(dtype)
         return problem.unrows(dz)

@@ -1,7 +1,7 @@
 """Softmax cross-entropy and its gradient on plain arrays, for class indices and for probabilities as targets.
 
 Notation for a row z of logits: a = argmax z, m = z_a, y the target, e_j = exp(z_j - m) and s' = sum over j != a
-of e_j. The argmax is left out of every sum, so nothing cancels; `rows` has the reason.
+of e_j. The target, or without one the argmax, is left out of every sum, so nothing cancels; `rows` has the reason.
 
 Source: Blanchard, Higham & Higham, "Accurately computing the log-sum-exp and softmax functions",
 IMA Journal of Numerical Analysis 41(4), 2021.
@@ -23,15 +23,16 @@ def cross_entropy(
 ) -> tuple[Floats, Array | None]:
     """Losses of the rows of `z`, and, if `gradient` is true, their derivatives times `scale`.
 
-        loss = log1p(s') + (m - z_y)
-        dz_y = -(s' + (1 - e_y)) / (1 + s') * scale,   dz_j = e_j / (1 + s') * scale,   e_j = exp(z_j - m)
+        S' = sum over j != y of exp(z_j - z_y)
+        loss = log1p(S')
+        dz_y = -S' / (1 + S') * scale,   dz_j = exp(z_j - z_y) / (1 + S') * scale
 
-    dz_y is p_y - 1 without cancellation: -s' / (1 + s') if the target is the argmax, where e_y = 1.
+    dz_y is p_y - 1 without cancellation. exp(z_j - z_y) is exp(z_j - r) exp(r - z_y), r the largest of the others.
 
     `z` is (N, C), of dtype float16, float32 or float64, and is not modified; `targets` (N,) are integers in
     [0, C), which the caller has checked; `scale` is one factor or N of them, in float64: 1/N for a mean.
     The losses are (N,) in float64, neither reduced nor scaled; the gradient, or None, has the shape and dtype
-    of `z`. With `precise` float32 is computed in float64 and cast last, and float64 puts back what z_j - m rounds off.
+    of `z`. With `precise` float32 is computed in float64 and cast last, and float64 puts back what z_j - r rounds off.
 
     A target at -inf has loss inf and a finite gradient; a row that holds nan or +inf, or only -inf, is nan in its
     loss and gradient. Where an array `scale` is 0 the gradient is 0, whatever the row holds. C = 0 is a ValueError.
@@ -48,14 +49,13 @@ def cross_entropy(
     rows.require_classes(c)
     targets = targets.astype(np.intp, copy=False)
     dz = np.empty((n, c), z.dtype) if gradient else None
-    if z.size <= rows.BLOCK:
-        losses = _index_rows(z, targets, scale, dz, precise)
-    else:
-        losses = np.empty(n)
-        for block in rows.row_blocks(n, c):
-            losses[block] = _index_rows(
-                z[block], targets[block], _part(scale, block), None if dz is None else dz[block], precise
-            )
+    losses = np.empty(n)
+
+    def block(part: slice) -> None:
+        own = None if dz is None else dz[part]
+        losses[part] = _index_rows(z[part], targets[part], _part(scale, part), own, precise)
+
+    rows.for_blocks(block, n, c)
     _drop(dz, scale)
     return losses, dz
 
@@ -87,64 +87,64 @@ def soft_cross_entropy(
     rows.require_classes(c)
     dz = np.empty((n, c), z.dtype) if gradient else None
     losses = np.empty(n)
-    for block in rows.row_blocks(n, c):
-        losses[block] = _soft_rows(
-            z[block], target_rows(block), _part(scale, block), None if dz is None else dz[block], precise
-        )
+
+    def block(part: slice) -> None:
+        own = None if dz is None else dz[part]
+        losses[part] = _soft_rows(z[part], target_rows(part), _part(scale, part), own, precise)
+
+    rows.for_blocks(block, n, c)
     _drop(dz, scale)
     return losses, dz
 
 
 def _index_rows(z: Array, targets: Indices, scale: float | Floats, dz: Array | None, precise: bool) -> Floats:
     """The losses of one block of rows; its gradient goes into `dz`."""
-    x, e = rows.work(z, dz, precise)
-    target = rows.row_starts(*x.shape) + targets
-    z_y = x.ravel()[target]
-    top, m, rest = rows.exp_but_max(x, e, precise and x is not e)
-    if x is not e:
-        rest, m = rows.refine(rest, x, precise), m.astype(np.float64, copy=False)
-    losses: Floats = np.log1p(rest)
-    losses += m - z_y
+    row = rows.exp_others(z, targets, dz, wide=precise, compensate=precise and z.dtype == np.float64)
+    losses: Floats = np.log1p(row.rest)
+    if row.beyond is not None:
+        losses += row.beyond
     if dz is not None:
-        flat = e.ravel()
-        flat[top] = 1.0
-        factor = scale / (1.0 + rest)
-        dz_y = (flat[target] - 1.0 - rest) * factor
-        e *= rows.beside(factor.astype(e.dtype, copy=False), x.shape[1])
-        flat[target] = dz_y
+        e, total = row.e, 1.0 + row.rest
+        by_row, at_target = row.unit / total, row.rest / total
+        by_row *= scale
+        at_target *= -scale
+        e *= rows.along(by_row.astype(e.dtype, copy=False), row.axis)
+        e.reshape(-1)[row.y] = at_target
         if e is not dz:
-            dz[...] = e
+            dz[...] = rows.in_rows(e, row.axis)
     return losses
 
 
 def _soft_rows(z: Array, targets: Array, scale: float | Floats, dz: Array | None, precise: bool) -> Floats:
     """The losses of one block of rows with target weights; its gradient goes into `dz`."""
-    x, t, e = np.empty((3, *z.shape))
-    x[...], t[...] = z, targets
     compensate = precise and z.dtype == np.float64
     sums = rows.exact_row_sums if compensate else rows.row_sums
-    top, m, rest = rows.exp_but_max(x, e, compensate)
-    if z.dtype == np.float64:
-        rest = rows.refine(rest, x, compensate)
-    terms = np.subtract(rows.beside(m, x.shape[1]), x, out=x)
+    row = rows.exp_others(z, wide=True, compensate=compensate)
+    e, axis, rest = row.e, row.axis, row.rest + (row.z_y - row.z_y)  # nan at +inf, and where all is -inf
+    t, terms = rows.scratch(e.shape, e.dtype, 3), rows.scratch(e.shape, e.dtype, 4)
+    rows.in_rows(t, axis)[...] = targets
+    rows.in_rows(terms, axis)[...] = z
+    np.subtract(rows.along(row.z_y, axis), terms, out=terms)
     terms *= t
-    losses = sums(terms)
+    losses = sums(terms, axis)
     masked = np.isnan(losses).nonzero()[0]
     if masked.size:  # 0 * inf, or inf, or a row that is nan: then so is s'
-        left = np.where(t[masked] == 0, 0.0, terms[masked])
+        left = np.where(rows.in_rows(t, axis)[masked] == 0, 0.0, rows.in_rows(terms, axis)[masked])
         plain = rows.row_sums(left)
         losses[masked] = np.where(np.isinf(plain), plain, sums(left))
-    t_a = t.ravel()[top]
-    t.ravel()[top] = 0.0
-    others = sums(t)
+    flat = t.reshape(-1)
+    t_a = flat[row.y]
+    flat[row.y] = 0.0
+    others = sums(t, axis)
     total = others + t_a
     losses += np.log1p(rest) * total
     if dz is not None:
         p_a_total = total / (1.0 + rest)
-        e *= rows.beside(p_a_total, x.shape[1])
+        e *= rows.along(row.unit * p_a_total, axis)
         e -= t
-        e.ravel()[top] = np.where(rest < 1.0, others - p_a_total * rest, p_a_total - t_a)
-        np.multiply(e, scale[:, None] if isinstance(scale, np.ndarray) else scale, out=dz, casting="same_kind")
+        e.reshape(-1)[row.y] = np.where(rest < 1.0, others - p_a_total * rest, p_a_total - t_a)
+        e *= rows.along(scale, axis) if isinstance(scale, np.ndarray) else scale
+        dz[...] = rows.in_rows(e, axis)
     return losses
 
 

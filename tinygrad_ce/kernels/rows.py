@@ -1,9 +1,12 @@
-"""What the row kernels share: blocks of rows, exp(z - m) without its largest term, sums of rows.
+"""What the row kernels share: blocks of rows, and the sum of exp over all entries of a row but one.
 
-Notation for a row z of logits: a = argmax z, m = z_a and s' = sum over j != a of exp(z_j - m).
-The argmax is left out of every sum. Its term is exactly 1, and adding 1 is what makes the usual formulas
-lose a small s': on confident rows log(1 + s') and 1/(1 + s') - 1 round to 0, log1p(s') and -s'/(1 + s')
-do not.
+Notation for a row z of logits: y is the entry left out (the target, or the largest where there is no target),
+r = max over j != y of z_j, S = sum over j != y of exp(z_j - r), m = max(r, z_y).
+
+Leaving one entry out is what keeps a confident row's digits. Its term would be 1 beside a sum s' of the others that may
+be tiny: log(1 + s') and 1 / (1 + s') - 1 round to 0, log1p(s') and -s' / (1 + s') do not. And taking the others
+relative to the largest of *them* makes S at least 1: however confident the row, what counts in S is rounded little by
+z_j - r and does not underflow, so s' = S exp(r - m) is right in the dtype of the logits.
 
 Source: Blanchard, Higham & Higham, "Accurately computing the log-sum-exp and softmax functions",
 IMA Journal of Numerical Analysis 41(4), 2021.
@@ -12,26 +15,50 @@ IMA Journal of Numerical Analysis 41(4), 2021.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+import math
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tinygrad_ce.kernels import threads
 
 Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]
 Indices: TypeAlias = NDArray[np.intp]
 
-BLOCK = 1 << 17  # elements per row block: the block and its gradient stay in the second-level cache
-SHORT_ROW = 64  # up to this many classes float32 rows are computed in float64: it costs little there
+SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+BLOCK = 1 << 18  # elements per row block: few enough for a cache, so many that calls, and waiting to call, cost little
+PARALLEL = 1 << 17  # fewer elements are not worth a second thread
+SHORT_ROW = 64  # up to this many classes float16 and float32 rows are computed in float64, which costs them little
+TALL = 32  # up to this many classes a block is laid out class by class: NumPy is slow along short rows
 LONG_ROW = 1024  # above, plain accumulation of float32 would lose more than a few units
-CONFIDENT = 2.0**-10  # float64 rows whose s' is smaller have it computed again, compensated
-DEEP, LIFT = 1e-300, 512.0  # float64 rows whose s' is smaller are summed as exp(z_j - m + LIFT): adding it is exact
+SURE = 2.0  # rows whose rest is less would show how a float32 sum was rounded
+LOWEST = {char: float(np.finfo(char).min) for char in "fd"}
+FAR = 600.0  # exp of it is a number in float64, and far more than 1 / eps
+LIFT = 256.0  # what exp is lifted by where it would underflow: adding it is exact
+KEPT = range(1 << 15, 1 << 25)  # bytes of scratch memory worth keeping: what is smaller costs nothing to get
 
 
 def row_blocks(n: int, c: int) -> Iterator[slice]:
+    """Blocks of at most BLOCK elements; of an array worth two threads an even number, almost equal."""
     step = max(1, BLOCK // c)
+    if n * c >= PARALLEL:
+        step = -(-n // (2 * -(-n // (2 * step))))
     return (slice(i, i + step) for i in range(0, n, step))
+
+
+def for_blocks(task: Callable[[slice], object], n: int, c: int) -> None:
+    """Call `task` with every block of rows; on several threads if that pays, with the same blocks."""
+    if n * c >= PARALLEL:
+        threads.run(task, row_blocks(n, c))
+    elif n * c <= BLOCK:
+        task(slice(0, n))
+    else:
+        for block in row_blocks(n, c):
+            task(block)
 
 
 def require_classes(c: int) -> int:
@@ -40,42 +67,157 @@ def require_classes(c: int) -> int:
     return c
 
 
-def work(x: Array, out: Array | None, wide: bool = False) -> tuple[Array, Array]:
-    """`x`, row-major, in the dtype to compute in, and where to compute: in `out` if its dtype is that."""
-    if x.dtype != np.float64 and (wide or x.shape[1] <= SHORT_ROW):
-        x = x.astype(np.float64, order="C")
-        return x, x
-    x = np.ascontiguousarray(x, np.float32 if x.dtype == np.float16 else x.dtype)
-    return x, out if out is not None and out.dtype == x.dtype else np.empty_like(x)
+class _Kept(threading.local):
+    def __init__(self) -> None:  # runs once in each thread
+        self.memory: dict[int, NDArray[np.uint8]] = {}
 
 
-def exp_but_max(x: Array, e: Array, compensate: bool = False) -> tuple[Indices, Array, Array]:
-    """exp(x - m) into `e`, 0 at one maximum of each row: its flat position, m and the sum s'.
+_kept = _Kept()
 
-    With `compensate` the rounding of x - m is put back and that of the sum avoided; then `e` must not be `x`.
+
+def scratch(shape: tuple[int, ...], dtype: np.dtype[Any], use: int = 0) -> Array:
+    """An array for a block's intermediate results, its values undefined, on memory that this thread keeps.
+
+    Fresh memory from the system costs more than the arithmetic. Two arrays needed at once differ in `use`.
     """
-    top = x.argmax(1)
-    top += row_starts(*x.shape)
-    m = x.ravel()[top]
-    np.subtract(x, beside(m, x.shape[1]), out=e)
+    size = math.prod(shape) * dtype.itemsize
+    if size not in KEPT:
+        return np.empty(shape, dtype)
+    memory = _kept.memory.get(use)
+    if memory is None or len(memory) < size:
+        memory = _kept.memory[use] = np.empty(size, np.uint8)
+    return memory[:size].view(dtype).reshape(shape)
+
+
+def room(x: Array, out: Array | None = None, wide: bool = False, use: int = 0) -> tuple[Array, int]:
+    """Where to compute on the rows `x`, its values undefined, and the axis of the classes: 0 where rows are short.
+
+    It is `out` if that has the dtype to compute in, which with `wide` is float64 for all.
+    """
+    n, c = x.shape
+    dtype = DOUBLE if wide or c <= SHORT_ROW or x.dtype == DOUBLE else SINGLE
+    if c <= TALL:
+        return scratch((c, n), dtype, use), 0
+    return out if out is not None and out.dtype == dtype else scratch((n, c), dtype, use), 1
+
+
+def in_rows(e: Array, axis: int) -> Array:
+    """A laid out block as rows again, a view."""
+    return e.T if axis == 0 else e
+
+
+def along(values: Array, axis: int) -> Array:
+    """The value of a row for each of its classes, to be broadcast."""
+    return values if axis == 0 else values[:, None]
+
+
+def positions(shape: tuple[int, ...], axis: int, classes: Indices) -> Indices:
+    """The flat positions, in a block of that shape, of one class of each row."""
+    first, second = shape
+    return classes * second + _multiples(second, 1) if axis == 0 else classes + _multiples(first, second)
+
+
+def largest(e: Array, axis: int) -> Array:
+    """The largest of each row; nan if it holds one. (argmax is faster than max.)"""
+    m: Array = np.maximum.reduce(e, axis=0) if axis == 0 else e.take(positions(e.shape, 1, e.argmax(1)))
+    return m
+
+
+def row_sums(e: Array, axis: int = 1) -> Array:
+    """Sums of the rows: a product with ones is faster on rows that are not long, pairwise summation better on those."""
+    c = e.shape[axis]
+    sums: Array = np.vecdot(e, _ones(c, e.dtype)) if axis == 1 and c <= LONG_ROW else np.add.reduce(e, axis=axis)
+    return sums
+
+
+def exact_row_sums(e: Array, axis: int = 1) -> Array:
+    """Sums of the rows of terms >= 0 as if added exactly: of their high parts, and of what those leave over.
+
+    The high parts are multiples of one unit so large that their sum is exact. Source: the extraction of Rump, Ogita &
+    Oishi, "Accurate floating-point summation, part I", SIAM Journal on Scientific Computing 31(1), 2008.
+    """
+    above = along(np.ldexp(1.0, np.frexp(row_sums(e, axis))[1] + 1), axis)  # a power of two, at least twice the sum
+    high = np.add(e, above, out=scratch(e.shape, e.dtype, 2))
+    high -= above
+    sums = row_sums(high, axis)
+    sums += row_sums(np.subtract(e, high, out=high), axis)
+    return sums
+
+
+class Others(NamedTuple):
+    """Rows without one entry each, y; everything but `e` has one value a row.
+
+    e       exp(z_j - r), and 0 at y
+    axis    that of the classes in e
+    y, z_y  the flat positions, in e, of the entries left out, and these
+    unit    exp(r - z_y), by which e becomes exp(z_j - z_y); at most exp(FAR)
+    rest    unit S, the sum of exp(z_j - z_y) over j != y; nan if the row holds nan or +inf, or only -inf
+    beyond  how far r - z_y is above FAR; None where it is nowhere
+    """
+
+    e: Array
+    axis: int
+    y: Indices
+    z_y: Array
+    unit: Floats
+    rest: Floats
+    beyond: Floats | None
+
+
+def exp_others(
+    z: Array, left_out: Indices | None = None, out: Array | None = None, *, wide: bool = False, compensate: bool = False
+) -> Others:
+    """exp of all entries of each row but the one of the class `left_out`, which is a largest one if None.
+
+    With `compensate`, for float64, the rounding of z - r is put back and that of the sum avoided.
+    """
+    e, axis = room(z, out, wide)
+    e[...] = z if axis else z.T
+    y = positions(e.shape, axis, z.argmax(1) if left_out is None else left_out)
+    flat = e.reshape(-1)
+    z_y = flat[y]
+    flat[y] = -np.inf
+    r = np.maximum(largest(e, axis), LOWEST[e.dtype.char])  # a number even where all the others are -inf
+    beside = along(r, axis)
+    lost = _lost(e, beside, scratch(e.shape, DOUBLE, 1), scratch(e.shape, DOUBLE, 2)) if compensate else None
+    e -= beside
     np.exp(e, out=e)
-    if compensate:
-        lost = _lost(x, m[:, None])
+    if lost is None:
+        sums = row_sums(e, axis)
+    else:
         lost *= e
         e += lost
-    e.ravel()[top] = m - m  # 0, or nan if the row holds nan or +inf, or only -inf
-    return top, m, exact_row_sums(e) if compensate else row_sums(e)
+        sums = exact_row_sums(e, axis)
+    unit, rest, beyond = _told_by_left_out(e, z_y, r, sums, exact=z.dtype != DOUBLE)
+    return Others(e, axis, y, z_y, unit, rest, beyond)
 
 
-def beside(values: Array, c: int) -> Array:
-    """The value of a row for each of its `c` elements: repeated where rows are short, as broadcasting is slow there."""
-    return values.repeat(c).reshape(-1, c) if c <= SHORT_ROW else values[:, None]
+def _told_by_left_out(e: Array, z_y: Array, r: Array, s: Array, exact: bool) -> tuple[Floats, Floats, Floats | None]:
+    """unit, rest and beyond of rows of exp(z_j - r) with the sums s; `exact`: float64 holds r - z_y."""
+    gap = np.subtract(r, z_y, dtype=DOUBLE)
+    unit = np.exp(gap)
+    lost: float | Floats = 0.0
+    if not exact:
+        lost = _lost(r, z_y)
+        unit += unit * lost
+    rest = unit * s
+    if e.dtype == SINGLE and (again := (rest < SURE).nonzero()[0]).size:
+        chosen = e[again] if again.size < len(e) else e
+        rest[again] = unit[again] * np.add.reduce(chosen, axis=1, dtype=DOUBLE)
+    if np.maximum.reduce(np.abs(gap), initial=0.0) < FAR:
+        return unit, rest, None
+    far, deep = gap > FAR, gap < -FAR
+    unit[far] = np.exp(FAR)
+    rest = np.where(far, unit * s, rest)
+    rest = np.where(deep, s * (1.0 + lost) * np.exp(gap + LIFT) * np.exp(-LIFT), rest)
+    rest[np.isinf(z_y) & ((z_y > 0) | (s == 0))] = np.nan
+    return unit, rest, np.maximum(gap - FAR, 0.0)
 
 
-def _lost(x: Array, m: Array) -> Array:
+def _lost(x: Array, m: Array, out: Array | None = None, b: Array | None = None) -> Array:
     """What x - m loses when it is rounded to d (Knuth's TwoSum): exp(x - m) = exp(d + lost) = exp(d) (1 + lost)."""
-    lost: Array = x - m  # d; then (x - (d - b)) - (m + b), in place: memory from the system costs more than the sums
-    b = lost - x
+    lost = np.subtract(x, m, out=out)  # d; then (x - (d - b)) - (m + b)
+    b = np.subtract(lost, x, out=b)
     lost -= b
     np.subtract(x, lost, out=lost)
     b += m
@@ -83,31 +225,10 @@ def _lost(x: Array, m: Array) -> Array:
     return np.fmax(lost, -1.0, out=lost)  # nan, where x is -inf and exp(d) is 0, becomes -1
 
 
-def row_sums(e: Array) -> Array:
-    """Sums of the rows: a product with ones is faster on short rows, pairwise summation better on long."""
-    c = e.shape[1]
-    sums: Array = np.vecdot(e, _ones(c, e.dtype)) if c <= LONG_ROW else np.add.reduce(e, axis=1)
-    return sums
-
-
-def exact_row_sums(e: Array) -> Array:
-    """Sums of the rows of terms >= 0 as if added exactly: of their high parts, and of what those leave over.
-
-    The high parts are multiples of one unit so large that their sum is exact. Source: the extraction of Rump, Ogita &
-    Oishi, "Accurate floating-point summation, part I", SIAM Journal on Scientific Computing 31(1), 2008.
-    """
-    above = np.ldexp(1.0, np.frexp(row_sums(e))[1] + 1)[:, None]  # a power of two, at least twice the sum
-    high = e + above
-    high -= above
-    sums = row_sums(high)
-    sums += row_sums(np.subtract(e, high, out=high))
-    return sums
-
-
-@functools.lru_cache(maxsize=8)
-def row_starts(n: int, c: int) -> Indices:
-    """The flat positions at which the rows of an (n, c) array start."""
-    starts = np.arange(0, n * c, c, dtype=np.intp)
+@functools.lru_cache(maxsize=16)
+def _multiples(count: int, step: int) -> Indices:
+    """0, step, 2 step, ...: where the rows of a block start."""
+    starts = np.arange(0, count * step, step, dtype=np.intp)
     starts.flags.writeable = False
     return starts
 
@@ -117,26 +238,3 @@ def _ones(count: int, dtype: np.dtype[Any]) -> Array:
     ones = np.ones(count, dtype)
     ones.flags.writeable = False
     return ones
-
-
-def refine(rest: Array, x: Array, compensated: bool = False) -> Floats:
-    """s' in float64, more precisely where log1p(s') shows the rounding of z_j - m: in the more confident rows.
-
-    float32 rows are taken to float64, where that rounding is harmless and exp does not underflow; for float64 it is put
-    back, unless it has been (`compensated`), and rows whose every exp(z_j - m) is about to underflow are summed lifted.
-    """
-    rest = rest.astype(np.float64, copy=False)
-    double = x.dtype == np.float64
-    limit = CONFIDENT if double else min(max(4.0, x.shape[1] / 64), 32.0)  # else 8 ULP of a float32 loss, now 2
-    again = (rest < limit).nonzero()[0]
-    if again.size and not compensated:
-        z = x[again].astype(np.float64, copy=False)
-        rest[again] = exp_but_max(z, np.empty_like(z) if double else z, double)[2]
-    if again.size and double and (deep := again[rest[again] < DEEP]).size:
-        z = x[deep]
-        m = z.max(1)[:, None]
-        e = np.exp((z - m) + LIFT)
-        e += e * _lost(z, m)
-        e[z == m] = 0.0
-        rest[deep] = row_sums(e) * np.exp(-LIFT)
-    return rest

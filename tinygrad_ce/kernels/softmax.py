@@ -15,10 +15,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from tinygrad_ce.kernels import rows
 from tinygrad_ce.kernels.cross_entropy import cross_entropy, soft_cross_entropy
-from tinygrad_ce.kernels.rows import Array, exp_but_max, refine, require_classes, row_blocks, work
+from tinygrad_ce.kernels.rows import Array, Floats
 
-__all__ = ["cross_entropy", "log_softmax", "logsumexp", "soft_cross_entropy", "softmax"]
+__all__ = [
+    "cross_entropy", "log_softmax", "log_softmax_gradient", "logsumexp", "soft_cross_entropy", "softmax",
+    "softmax_gradient",
+]  # fmt: skip
 
 
 def softmax(x: Array, axis: int = -1) -> Array:
@@ -33,7 +37,7 @@ def softmax(x: Array, axis: int = -1) -> Array:
     >>> softmax(np.array([1.0, 2.0, 3.0])).round(4).tolist()
     [0.09, 0.2447, 0.6652]
     """
-    return _map_rows(_softmax_rows, x, axis)
+    return _map_rows(_softmax_rows, axis, x)
 
 
 def log_softmax(x: Array, axis: int = -1) -> Array:
@@ -48,7 +52,35 @@ def log_softmax(x: Array, axis: int = -1) -> Array:
     >>> log_softmax(np.array([50.0, 0.0]))
     array([-1.92874985e-22, -5.00000000e+01])
     """
-    return _map_rows(_log_softmax_rows, x, axis)
+    return _map_rows(_log_softmax_rows, axis, x)
+
+
+def softmax_gradient(g: Array, p: Array, axis: int = -1) -> Array:
+    """The gradient dx_j = p_j (g_j - sum_k g_k p_k) of x, from that of p = softmax(x) along `axis`.
+
+    Both arrays have the shape and dtype of the result and are not modified.
+
+    >>> import numpy as np
+    >>> from tinygrad_ce.kernels.softmax import softmax_gradient
+    >>> softmax_gradient(np.array([4.0, 0.0]), np.array([0.25, 0.75]))
+    array([ 0.75, -0.75])
+    """
+    return _map_rows(_softmax_gradient_rows, axis, g, p)
+
+
+def log_softmax_gradient(g: Array, z: Array, axis: int = -1) -> Array:
+    """The gradient dx_j = g_j - p_j G, G = sum_k g_k and p_j = exp(z_j), of x, from that of z = log_softmax(x).
+
+    Where p_j > 1/2 it is g_j (1 - p_j) - p_j (G - g_j), with 1 - p_j = -expm1(z_j), which does not cancel where p_j is
+    almost 1. A row of nan that no gradient reaches has none: a loss has ignored it. Both arrays have the shape and
+    dtype of the result and are not modified.
+
+    >>> import numpy as np
+    >>> from tinygrad_ce.kernels.softmax import log_softmax_gradient
+    >>> log_softmax_gradient(np.array([4.0, 0.0]), np.log([0.25, 0.75]))
+    array([ 3., -3.])
+    """
+    return _map_rows(_log_softmax_gradient_rows, axis, g, z)
 
 
 @np.errstate(all="ignore")
@@ -65,42 +97,99 @@ def logsumexp(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: boo
     array([10000.69314718,     0.        ])
     """
     axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim)
-    c = require_classes(math.prod(x.shape[i] for i in axes))
-    rows = np.moveaxis(x, axes, range(-len(axes), 0)).reshape(x.size // c, c)
-    out = np.empty(len(rows), x.dtype)
-    for block in row_blocks(*rows.shape):
-        e = rows[block].astype(np.float64, order="C")
-        _, m, rest = exp_but_max(e, e)
-        out[block] = np.where(np.isinf(m), m, m + np.log1p(rest))
+    c = rows.require_classes(math.prod(x.shape[i] for i in axes))
+    z = np.moveaxis(x, axes, range(-len(axes), 0)).reshape(x.size // c, c)
+    out = np.empty(len(z), x.dtype)
+    rows.for_blocks(lambda part: _logsumexp_rows(z[part], out[part]), *z.shape)
     return out.reshape([1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes])
 
 
-def _softmax_rows(x: Array, out: Array) -> None:
-    x, e = work(x, out)
-    top, _, rest = exp_but_max(x, e)
-    e.ravel()[top] = 1.0
-    np.divide(e, (1.0 + rest)[:, None], out=out)
-
-
-def _log_softmax_rows(x: Array, out: Array) -> None:
-    x, e = work(x, out)
-    if e is x:
-        e = np.empty_like(x)
-    top, m, rest = exp_but_max(x, e)
-    log_sum = np.log1p(refine(rest, x))
-    np.subtract(x, m[:, None], out=e)
-    e -= log_sum.astype(e.dtype)[:, None]
-    e.ravel()[top] = 0.0 - log_sum
+def _softmax_rows(z: Array, out: Array) -> None:
+    e, axis, _ = _below_largest(z, out)
+    np.exp(e, out=e)
+    e /= rows.along(rows.row_sums(e, axis).astype(e.dtype, copy=False), axis)
     if e is not out:
-        out[...] = e
+        out[...] = rows.in_rows(e, axis)
+
+
+def _log_softmax_rows(z: Array, out: Array) -> None:
+    d, axis, _ = _below_largest(z, out)
+    rest = _rest(z, np.exp(d, out=rows.scratch(d.shape, d.dtype, 2)), axis)
+    d -= rows.along(np.log1p(rest).astype(d.dtype, copy=False), axis)
+    if d is not out:
+        out[...] = rows.in_rows(d, axis)
+
+
+def _logsumexp_rows(z: Array, out: Array) -> None:
+    e, axis, m = _below_largest(z, wide=True)
+    rest = _rest(z, np.exp(e, out=e), axis)
+    out[...] = np.where(np.isinf(m), m, m + np.log1p(rest))
+
+
+def _below_largest(z: Array, out: Array | None = None, wide: bool = False) -> tuple[Array, int, Array]:
+    """z_j - m, the axis of the classes in it, and m."""
+    d, axis = rows.room(z, out, wide, 1)
+    d[...] = z if axis else z.T
+    m = rows.largest(d, axis)
+    d -= rows.along(m, axis)
+    return d, axis, m
+
+
+_LEAST = {"f": 2.0**-3, "d": 1.0}  # where s' is less, a sum that holds the largest's 1 has too few digits of it
+
+
+def _rest(z: Array, e: Array, axis: int) -> Floats:
+    """s' of each row; nan if the row holds nan or +inf, or only -inf."""
+    sums = rows.row_sums(e, axis)
+    rest = sums.astype(np.float64, copy=False)
+    rest -= 1.0
+    digits_to_spare = sums.dtype == np.float64 and z.dtype != np.float64
+    least = 2.0**-20 if digits_to_spare else _LEAST[sums.dtype.char]
+    again = (rest < least).nonzero()[0]
+    if again.size:  # here the 1 of the largest hides digits of what the others add up to
+        rest[again] = rows.exp_others(z[again], wide=e.dtype == np.float64).rest
+    return rest
+
+
+def _softmax_gradient_rows(g: Array, p: Array, out: Array) -> None:
+    d, axis = rows.room(g, out, use=1)
+    q, _ = rows.room(p, p, use=2)
+    rows.in_rows(d, axis)[...] = g
+    if q is not p:
+        rows.in_rows(q, axis)[...] = p
+    sums = rows.row_sums(np.multiply(d, q, out=rows.scratch(d.shape, d.dtype, 3)), axis)
+    d -= rows.along(sums.astype(d.dtype, copy=False), axis)
+    d *= q
+    if d is not out:
+        out[...] = rows.in_rows(d, axis)
+
+
+def _log_softmax_gradient_rows(g: Array, z: Array, out: Array) -> None:
+    p, axis = rows.room(z, use=1)
+    g = np.ascontiguousarray(g)  # the order in which it is added up depends on how it lies in memory
+    d, _ = rows.room(g, g, use=2)
+    rows.in_rows(p, axis)[...] = z
+    if d is not g:
+        rows.in_rows(d, axis)[...] = g
+    sure = (p > -math.log(2)).nonzero()
+    z_sure = p[sure]
+    np.exp(p, out=p)
+    total = rows.row_sums(d, axis).astype(p.dtype, copy=False)
+    p_sure, g_sure, g_others = p[sure], d[sure], total[sure[1 - axis]] - d[sure]
+    p *= rows.along(total, axis)
+    np.subtract(d, p, out=p)
+    p[sure] = -g_sure * np.expm1(z_sure) - p_sure * g_others
+    undefined = np.isnan(z[:, 0]).nonzero()[0]  # log_softmax leaves whole rows of nan
+    rows.in_rows(p, axis)[undefined[~g[undefined].any(axis=1)]] = 0
+    out[...] = rows.in_rows(p, axis)
 
 
 @np.errstate(all="ignore")
-def _map_rows(rule: Callable[[Array, Array], None], x: Array, axis: int) -> Array:
-    """Apply `rule(rows, out)` to blocks of the slices of `x` along `axis`."""
-    last = x.swapaxes(axis, -1)
-    rows = last.reshape(x.size // require_classes(last.shape[-1]), last.shape[-1])
-    out = np.empty(rows.shape, x.dtype)
-    for block in row_blocks(*rows.shape):
-        rule(rows[block], out[block])
-    return out.reshape(last.shape).swapaxes(axis, -1)
+def _map_rows(rule: Callable[..., None], axis: int, *arrays: Array) -> Array:
+    """Apply `rule(rows, ..., out)` to blocks of the slices of the arrays, which have one shape, along `axis`."""
+    last = [x.swapaxes(axis, -1) for x in arrays]
+    shape, c = last[0].shape, rows.require_classes(last[0].shape[-1])
+    matrices = [x.reshape(x.size // c, c) for x in last]
+    out = np.empty(matrices[0].shape, arrays[0].dtype)
+    rows.for_blocks(lambda part: rule(*(x[part] for x in matrices), out[part]), *out.shape)
+    return out.reshape(shape).swapaxes(axis, -1)

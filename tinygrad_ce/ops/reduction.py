@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_ce.kernels import softmax as kernels
+from tinygrad_ce.kernels.choice import kernels
 from tinygrad_ce.ops.softmax import Softmax
 from tinygrad_ce.registry import Op, register
 

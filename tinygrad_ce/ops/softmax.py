@@ -7,19 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_ce.kernels import softmax as kernels
+from tinygrad_ce.kernels.choice import kernels
 from tinygrad_ce.registry import Op, register
 
 Array = NDArray[Any]
 
 
-def _wide(x: Any) -> Any:
-    return x.astype(np.float32) if x.dtype == np.float16 else x
-
-
 def _softmax_vjp(g: Any, p: Any, _x: Any, *, axis: int) -> Any:
-    g, p = _wide(g), _wide(p)
-    return p * (g - np.sum(g * p, axis=axis, keepdims=True))
+    if isinstance(g, np.ndarray):
+        return kernels.softmax_gradient(g, p, axis)
+    return p * (g - np.sum(g * p, axis=axis, keepdims=True))  # on Tensors, to be differentiated again
 
 
 @register
@@ -45,7 +42,8 @@ class Softmax(Op):
 
 
 def _log_softmax_vjp(g: Any, z: Any, _x: Any, *, axis: int) -> Any:
-    g, z = _wide(g), _wide(z)
+    if isinstance(g, np.ndarray):
+        return kernels.log_softmax_gradient(g, z, axis)
     undefined = np.isnan(z)
     if undefined.any():  # a row that no gradient reaches has none, even if it is nan: a loss ignored it
         z = np.where(undefined & ~np.any(g, axis=axis, keepdims=True), 0, z)
