@@ -101,6 +101,7 @@ def test_every_module_of_nn_has_a_config():
     made = {
         "Linear": nn.Linear(2, 3), "Embedding": nn.Embedding(2, 3), "LayerNorm": nn.LayerNorm(2), "MLP": nn.MLP([2, 3]),
         "BatchNorm1d": nn.BatchNorm1d(2),
+        "LinearCrossEntropyLoss": nn.LinearCrossEntropyLoss(2, 3, out_features=(4,), class_weight=[1, 2, 3]),
     }  # fmt: skip
     for name in every:
         model = made.get(name) or getattr(nn, name)()

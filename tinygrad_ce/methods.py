@@ -37,6 +37,7 @@ class Methods:
     layer_norm: Callable[..., Self]
     leaky_relu: Callable[..., Self]
     linear: Callable[..., Self]
+    linear_softmax_cross_entropy: Callable[..., Self]
     log: Callable[..., Self]
     log1p: Callable[..., Self]
     log_sigmoid: Callable[..., Self]

@@ -116,6 +116,15 @@ def sigmoid_binary_cross_entropy(x: Any, y: Any, reduction: str = "mean", **weig
     return nnf.binary_cross_entropy_with_logits(x, y, reduction=reduction, **factors)
 
 
+def linear_cross_entropy(
+    x: Any, weight: Any, bias: Any = None, q: Any = None, *, class_weight: Any = None, **options: Any
+) -> Any:
+    """By way of the logits, (..., C, d_1, ...); what PyTorch's own op takes is tested in a file of its own."""
+    lines = (a.reshape(-1, *a.shape[weight.ndim - 1 :]) for a in (weight, bias) if a is not None)
+    z = nnf.linear(x, *lines).reshape(*x.shape[:-1], *weight.shape[:-1])
+    return by_row(nnf.cross_entropy)(z, q, weight=class_weight, axis=x.ndim - 1, **options)
+
+
 TORCH: dict[str, Callable[..., Any]] = {
     **{name: getattr(torch, name) for name in (
         "add", "sub", "mul", "div", "neg", "pow", "exp", "log", "log1p", "expm1", "sqrt", "abs", "square", "reciprocal",
@@ -156,6 +165,7 @@ TORCH: dict[str, Callable[..., Any]] = {
     "log_softmax": lambda x, axis: torch.log_softmax(x, dim=axis),
     "nll_loss": by_row(nnf.nll_loss),
     "softmax_cross_entropy": by_row(nnf.cross_entropy),
+    "linear_softmax_cross_entropy": linear_cross_entropy,
     "sigmoid_binary_cross_entropy": sigmoid_binary_cross_entropy,
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from tinygrad_ce.functional.elementwise import *  # noqa: F403
 from tinygrad_ce.functional.embedding import *  # noqa: F403
 from tinygrad_ce.functional.explanation import *  # noqa: F403
 from tinygrad_ce.functional.linalg import *  # noqa: F403
+from tinygrad_ce.functional.linear_cross_entropy import *  # noqa: F403
 from tinygrad_ce.functional.loss import *  # noqa: F403
 from tinygrad_ce.functional.metrics import *  # noqa: F403
 from tinygrad_ce.functional.normalization import *  # noqa: F403

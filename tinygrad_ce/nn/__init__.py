@@ -17,6 +17,7 @@ from tinygrad_ce.nn.activations import (
 )
 from tinygrad_ce.nn.containers import MLP, ModuleList, Sequential
 from tinygrad_ce.nn.layers import Dropout, Embedding, Flatten, Identity, Linear
+from tinygrad_ce.nn.linear_cross_entropy import LinearCrossEntropyLoss
 from tinygrad_ce.nn.losses import (
     BinaryCrossEntropy,
     KLDivLoss,
@@ -44,6 +45,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LinearCrossEntropyLoss",
     "LogSoftmax",
     "MSELoss",
     "Module",

@@ -17,6 +17,7 @@ import numpy as np
 from tinygrad_ce.nn import activations, losses
 from tinygrad_ce.nn.containers import MLP, ModuleList, Sequential
 from tinygrad_ce.nn.layers import Dropout, Embedding, Flatten, Identity, Linear
+from tinygrad_ce.nn.linear_cross_entropy import LinearCrossEntropyLoss
 from tinygrad_ce.nn.module import Module
 from tinygrad_ce.nn.normalization import BatchNorm1d, LayerNorm
 from tinygrad_ce.nn.options import WithOptions
@@ -29,7 +30,7 @@ _LAYERS: dict[str, type[WithOptions]] = {
         activations.ReLU, activations.LeakyReLU, activations.ELU, activations.GELU, activations.SiLU,
         activations.Sigmoid, activations.Softplus, activations.Tanh, activations.Softmax, activations.LogSoftmax,
         losses.SoftmaxCrossEntropy, losses.NLLLoss, losses.SigmoidBinaryCrossEntropy, losses.BinaryCrossEntropy,
-        losses.MSELoss, losses.KLDivLoss,
+        losses.MSELoss, losses.KLDivLoss, LinearCrossEntropyLoss,
     )
 }  # fmt: skip
 

@@ -1,5 +1,19 @@
 """The ops, one file a family; importing this registers them all."""
 
-from tinygrad_ce.ops import activation, elementwise, linalg, loss, normalization, random, reduction, shape, softmax
+from tinygrad_ce.ops import (
+    activation,
+    elementwise,
+    linalg,
+    linear_cross_entropy,
+    loss,
+    normalization,
+    random,
+    reduction,
+    shape,
+    softmax,
+)
 
-__all__ = ["activation", "elementwise", "linalg", "loss", "normalization", "random", "reduction", "shape", "softmax"]
+__all__ = [
+    "activation", "elementwise", "linalg", "linear_cross_entropy", "loss", "normalization", "random", "reduction",
+    "shape", "softmax",
+]  # fmt: skip
