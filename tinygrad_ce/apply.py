@@ -65,8 +65,8 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
         for i in constants:
             sources[i] = _constant(inputs[i], arrays[i])
         for i in dropped:
-            s = sources[i]
-            arrays[i] = Constant(s.shape, s.dtype, None) if isinstance(s, Tensor) else s
+            source, x = sources[i], arrays[i]
+            arrays[i] = Constant(x.shape, x.dtype, None) if isinstance(source, Tensor) else source
         result.node = Node(op, attributes, sources, needs, arrays, output if keep_output else None, data, mode.scope)
     if mode.watcher is not None:
         mode.watcher.made(op, inputs, result)

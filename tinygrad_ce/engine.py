@@ -113,12 +113,16 @@ def topological(roots: Iterable[Any], newer_than: int = 0) -> list[Node]:
     """The nodes that the roots were made from, newest first: each before everything it was made from."""
     stack = [root for root in roots if type(root) is Node and root.order > newer_than]
     seen = set(stack)
+    found = []
     while stack:
-        for source in stack.pop().inputs:
+        node = stack.pop()
+        found.append(node)
+        for source in node.inputs:
             if type(source) is Node and source not in seen and source.order > newer_than:
                 seen.add(source)
                 stack.append(source)
-    return sorted(seen, key=_order, reverse=True)
+    found.sort(key=_order, reverse=True)  # quick for a chain, which is found in order
+    return found
 
 
 _order = attrgetter("order")
@@ -182,6 +186,7 @@ def backward(
         op, inputs, needs, z = node.op, node.inputs, node.needs, node.output
         rules: Any = op.vjps
         saved: Any = node.saved
+        attributes = node.attributes
         joint: Any = None  # the gradients of all inputs, where they come together
         if wanted is not None:
             needs = tuple(i for i in needs if inputs[i] in wanted)
@@ -199,7 +204,7 @@ def backward(
         for i in needs:
             if joint is None:
                 try:
-                    gx = rules[i](g, z, *saved, **node.attributes)
+                    gx = rules[i](g, z, *saved, **attributes) if attributes else rules[i](g, z, *saved)
                 except _RULE_ERRORS as error:
                     raise _failed(op, i, error) from error
             else:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from html import escape
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +26,7 @@ __all__ = ["Explanation", "explain"]
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """What a loss call computed: `print` it, show it in a notebook, or take the numbers.
 
@@ -44,13 +43,13 @@ class Explanation:
     """
 
     loss: float | None
-    losses: Array = field(repr=False)
+    losses: Array
     denominator: float | None
-    row_weights: Array = field(repr=False)
-    ignored: Array = field(repr=False)
-    targets: Array = field(repr=False)
-    probabilities: Array = field(repr=False)
-    indices: Array | None = field(repr=False)
+    row_weights: Array
+    ignored: Array
+    targets: Array
+    probabilities: Array
+    indices: Array | None
     axis: int
     reduction: str
     weight: Array | None
@@ -81,7 +80,7 @@ class Explanation:
         counted = flat[~self.ignored.reshape(-1)[flat]][: self.rows]
         return [_position(self, int(i)) for i in counted]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         head, *body = [cells for _, cells in _lines(self)]
         widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
         lines = [_title(self), *(f"- {sentence}" for sentence in self.in_words()), ""]
@@ -107,6 +106,8 @@ class Explanation:
         return Group(Text(_title(self), style="bold"), *words, Text(), table)
 
     def _repr_html_(self) -> str:
+        from html import escape
+
         (_, head), *body = _lines(self)
         parts = [f"<p><b>{escape(_title(self))}</b></p><ul>"]
         parts += [f"<li>{escape(sentence)}</li>" for sentence in self.in_words()]

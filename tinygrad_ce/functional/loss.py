@@ -97,7 +97,7 @@ def softmax_cross_entropy(
         message = checks.unnormalized("softmax_cross_entropy", array, axis)
         if message is not None:
             _warn(message)
-    if logits.meaning == "probabilities":
+    if logits._meaning == "probabilities":
         warn_of_probabilities("softmax_cross_entropy", logits.shape[axis])
     return loss
 

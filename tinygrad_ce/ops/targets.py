@@ -147,8 +147,9 @@ def _check_indices(
         indices = indices.astype(np.int64)
     if not indices.size:
         return indices, None
-    # as unsigned numbers negative indices are huge, so one comparison finds both kinds
-    outside = np.maximum.reduce(indices.view(_UINT64), None) >= classes
+    # as unsigned numbers negative indices are huge, so one comparison finds both kinds; argmax is faster than max
+    unsigned = indices.view(_UINT64)
+    outside = unsigned.item(unsigned.argmax()) >= classes
     if ignore_index is not None and (outside or 0 <= ignore_index < classes):
         ignored = indices == ignore_index
         if ignored.any():
