@@ -1,33 +1,53 @@
-"""A whole training step of an MLP (forward, backward, SGD) beside hand-written NumPy and torch eager.
-
-    python -m benchmarks.training_step [--threads 1] [--rounds 7] [--write]
-
-Prints times and ratios of one run; `--write` also keeps them in benchmarks/training_step.md. Before anything is
-timed, all contestants are checked to learn the same weights from the same start. Without torch its columns stay empty.
-"""
+"""A whole training step of an MLP (forward, backward, SGD) beside hand-written NumPy, torch, MyGrad and autograd."""
 
 from __future__ import annotations
 
-import argparse
-import datetime
-import importlib.util
-import statistics
-import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks.timing import alternate, machine, ratio, set_threads
+import numpy as np
 
-SIZES = ((1, 4, 8, 3), (32, 64, 32, 10), (64, 784, 128, 10), (256, 784, 256, 10))
+from benchmarks.peers import require_close
+from benchmarks.suite import OURS, Options, Row, Size, case
+
 RATE = 0.01
 
+Weights = list[Any]
+Step = Callable[[], Any]
 
-def numpy_step(x: Any, y: Any, weights: list[Any]) -> Callable[[], Any]:
-    """What one writes by hand: every formula worked out, nothing general."""
-    import numpy as np
 
-    w1, b1, w2, b2 = weights
+def measure(options: Options) -> Iterator[Row]:
+    for size in options.sizes:
+        x, y, weights = problem(size)
+        made = {OURS: ours(x, y, weights)}
+        made |= {name: PEERS[name](x, y, weights) for name in PEERS if name in options.peers}
+        require_same_weights({**made, "NumPy by hand": numpy_by_hand(x, y, weights)})
+        yield Row("step", case(size), options.times({name: step for name, (step, _) in made.items()}))
+
+
+def problem(size: Size) -> tuple[Any, Any, Weights]:
+    """Inputs, targets, and the weights to start from: two layers, in torch's layout."""
+    batch, inputs, hidden, classes = size
+    rng = np.random.default_rng(0)
+    shapes = ((hidden, inputs), (hidden,), (classes, hidden), (classes,))
+    weights = [rng.standard_normal(shape, dtype=np.float32) / np.float32(shape[-1] ** 0.5) for shape in shapes]
+    return rng.standard_normal((batch, inputs), dtype=np.float32), rng.integers(0, classes, batch), weights
+
+
+def require_same_weights(made: dict[str, tuple[Step, Callable[[], Weights]]]) -> None:
+    """A few steps from the same weights must lead to the same weights, up to rounding."""
+    for step, _ in made.values():
+        for _ in range(3):
+            step()
+    expected = made["NumPy by hand"][1]()
+    for name, (_, learned) in made.items():
+        for i, (weight, wanted) in enumerate(zip(learned(), expected, strict=True)):
+            require_close(f"{name}: weight {i} after three steps", weight, wanted, 1e-5)
+
+
+def numpy_by_hand(x: Any, y: Any, weights: Weights) -> tuple[Step, Callable[[], Weights]]:
+    """What one writes by hand: every formula worked out, nothing general, nothing checked."""
+    w1, b1, w2, b2 = mine = [weight.copy() for weight in weights]
     n = len(x)
     rows = np.arange(n)
 
@@ -51,13 +71,12 @@ def numpy_step(x: Any, y: Any, weights: list[Any]) -> Callable[[], Any]:
             w -= RATE * dw
         return loss
 
-    return step
+    return step, lambda: mine
 
 
-def our_step(x: Any, y: Any, weights: list[Any]) -> tuple[Callable[[], Any], list[Any]]:
-    """The same with this library, as a user writes it."""
+def ours(x: Any, y: Any, weights: Weights) -> tuple[Step, Callable[[], Weights]]:
+    """As a user writes it, and so for the libraries below."""
     import tinygrad_ce as tg
-    from tinygrad_ce import functional as F
 
     model = tg.nn.MLP([x.shape[1], weights[0].shape[0], weights[2].shape[0]])
     for parameter, weight in zip(model.parameters(), weights, strict=True):
@@ -66,19 +85,17 @@ def our_step(x: Any, y: Any, weights: list[Any]) -> tuple[Callable[[], Any], lis
 
     def step() -> Any:
         optimizer.zero_grad()
-        loss = F.softmax_cross_entropy(model(x), y)
+        loss = tg.F.softmax_cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
         return loss
 
-    return step, [parameter.data for parameter in model.parameters()]
+    return step, lambda: [parameter.data for parameter in model.parameters()]
 
 
-def torch_step(x: Any, y: Any, weights: list[Any], threads: int) -> tuple[Callable[[], Any], list[Any]]:
-    """The same with torch eager, as a user writes it."""
+def torch(x: Any, y: Any, weights: Weights) -> tuple[Step, Callable[[], Weights]]:
     import torch
 
-    torch.set_num_threads(threads)
     inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
     first = torch.nn.Linear(x.shape[1], weights[0].shape[0])
     second = torch.nn.Linear(weights[0].shape[0], weights[2].shape[0])
@@ -95,81 +112,50 @@ def torch_step(x: Any, y: Any, weights: list[Any], threads: int) -> tuple[Callab
         optimizer.step()
         return loss
 
-    return step, [parameter.detach().numpy() for parameter in model.parameters()]
+    return step, lambda: [parameter.detach().numpy() for parameter in model.parameters()]
 
 
-def check_equal(contestants: dict[str, Callable[[], Any]], learned: dict[str, list[Any]]) -> None:
-    """A few steps from the same weights must lead to the same weights, up to rounding."""
-    import numpy as np
+def mygrad(x: Any, y: Any, weights: Weights) -> tuple[Step, Callable[[], Weights]]:
+    """Without the guards that MyGrad puts on arrays, which its documentation takes away for speed."""
+    import mygrad
 
-    for step in contestants.values():
-        for _ in range(3):
-            step()
-    for name, weights in learned.items():
-        for i, (weight, expected) in enumerate(zip(weights, learned["numpy"], strict=True)):
-            error = np.abs(weight - expected).max() / np.abs(expected).max()
-            if not error < 1e-5:
-                raise SystemExit(f"{name}: weight {i} differs from NumPy's by {error:.1e} after three steps")
+    w1, b1, w2, b2 = mine = [mygrad.tensor(weight.copy()) for weight in weights]
 
+    def step() -> Any:
+        with mygrad.mem_guard_off:
+            h = mygrad.nnet.activations.relu(x @ w1.T + b1)
+            loss = mygrad.nnet.losses.softmax_crossentropy(h @ w2.T + b2, y)
+            loss.backward()
+            for w in mine:
+                w.data -= np.float32(RATE) * w.grad
+                w.null_grad()
+        return loss
 
-def measure(size: tuple[int, int, int, int], threads: int, rounds: int, with_torch: bool) -> str:
-    """One line of the table."""
-    import numpy as np
-
-    batch, inputs, hidden, classes = size
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((batch, inputs), dtype=np.float32)
-    y = rng.integers(0, classes, batch)
-    shapes = ((hidden, inputs), (hidden,), (classes, hidden), (classes,))
-    weights = [rng.standard_normal(shape, dtype=np.float32) / np.float32(shape[-1] ** 0.5) for shape in shapes]
-
-    by_hand = [weight.copy() for weight in weights]
-    contestants: dict[str, Callable[[], Any]] = {"numpy": numpy_step(x, y, by_hand)}
-    learned = {"numpy": by_hand}
-    contestants["tinygrad_ce"], learned["tinygrad_ce"] = our_step(x, y, weights)
-    if with_torch:
-        contestants["torch"], learned["torch"] = torch_step(x, y, weights, threads)
-    check_equal(contestants, learned)
-
-    times = alternate(contestants, rounds=rounds)
-    cells = [str(size)]
-    cells += [f"{1e6 * statistics.median(times[name]):.1f}" if name in times else "" for name in NAMES]
-    for base in ("numpy", "torch"):
-        cells.append("{:.2f} ({:.2f}-{:.2f})".format(*ratio(times, "tinygrad_ce", base)) if base in times else "")
-    return "| " + " | ".join(cells) + " |"
+    return step, lambda: [w.data for w in mine]
 
 
-NAMES = ("tinygrad_ce", "numpy", "torch")
+def autograd(x: Any, y: Any, weights: Weights) -> tuple[Step, Callable[[], Weights]]:
+    import autograd.numpy as anp
+    from autograd import value_and_grad
+    from autograd.scipy.special import logsumexp
+
+    mine = [weight.copy() for weight in weights]
+    rows = np.arange(len(x))
+
+    def loss_of(weights: Weights) -> Any:
+        w1, b1, w2, b2 = weights
+        z = anp.dot(anp.maximum(anp.dot(x, w1.T) + b1, 0), w2.T) + b2
+        return anp.mean(logsumexp(z, axis=1) - z[rows, y])
+
+    both = value_and_grad(loss_of)
+
+    def step() -> Any:
+        loss, gradients = both(mine)
+        for w, dw in zip(mine, gradients, strict=True):
+            w -= RATE * dw
+        return loss
+
+    return step, lambda: mine
 
 
-def main() -> None:
-    """Print the table; with --write keep it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1, help="threads for every library (default 1)")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds of alternating phases (default 7)")
-    parser.add_argument("--write", action="store_true", help="keep the table in benchmarks/training_step.md")
-    options = parser.parse_args()
-    set_threads(options.threads)
-
-    with_torch = importlib.util.find_spec("torch") is not None
-    lines = [
-        "# A training step: forward, backward, SGD",
-        "",
-        f"float32, {options.threads} thread(s), medians of {options.rounds} rounds; ratios with the smallest and the",
-        "largest of the rounds. Below 1 we are faster. `python -m benchmarks.training_step --write` makes this file.",
-        "",
-        machine("numpy", *(["torch"] if with_torch else [])) + f", {datetime.date.today()}",
-        "",
-        "| batch, inputs, hidden, classes | tinygrad_ce us | NumPy by hand us | torch us | to NumPy | to torch |",
-        "|---|---|---|---|---|---|",
-    ]
-    print("\n".join(lines), flush=True)
-    for size in SIZES:
-        lines.append(measure(size, options.threads, options.rounds, with_torch))
-        print(lines[-1], flush=True)
-    if options.write:
-        Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+PEERS = {"NumPy by hand": numpy_by_hand, "torch": torch, "MyGrad": mygrad, "autograd": autograd}
