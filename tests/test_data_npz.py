@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_ce.data import read_npz
+from tinygrad_ce.data.archives import read_npz_inputs
 
 
 @pytest.fixture
@@ -89,6 +90,25 @@ def test_arrays_that_are_no_data_set(file, arrays, message):
     with pytest.raises(ValueError, match=re.escape(message)) as found:
         read_npz(path)
     assert str(found.value).startswith(f"read_npz: {path}: ")
+
+
+@pytest.mark.parametrize("name", ["inputs", "x", "X", "x_train"])
+def test_inputs_without_targets(file, name):
+    found = read_npz_inputs(file(**{name: X, "more": np.zeros(9)}))
+    assert (found.dtype, found.tolist()) == (np.float32, X.tolist())
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"a": X, "b": X}, "expected an array called one of inputs, x, X, x_train, found a, b"),
+        ({"x": np.array([1.0])}, "x must be numbers of shape (N, ...), found float64 of shape (1,)"),
+        ({"x": X * np.nan}, "x[0, 0] is nan"),
+    ],
+)
+def test_arrays_that_are_no_inputs(file, arrays, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_npz_inputs(file(**arrays))
 
 
 class Trap:

@@ -52,7 +52,9 @@ def test_the_top_level_says_what_is_public():
     assert tinygrad_ce.__all__
 
 
-@pytest.mark.parametrize("path", ["py.typed", "data/digits.npz", "data/iris.csv", "data/NOTICE.txt"])
+@pytest.mark.parametrize(
+    "path", ["py.typed", "data/digits.npz", "data/fashion_sample.npz", "data/iris.csv", "data/NOTICE.txt"]
+)
 def test_data_files_are_shipped(path):
     assert files("tinygrad_ce").joinpath(path).is_file()
 

@@ -11,6 +11,7 @@
 from tinygrad_ce.data.archives import read_npz
 from tinygrad_ce.data.dataset import ArrayDataset
 from tinygrad_ce.data.digits import digits
+from tinygrad_ce.data.fashion_sample import fashion_mnist_sample
 from tinygrad_ce.data.iris import iris
 from tinygrad_ce.data.loader import DataLoader
 from tinygrad_ce.data.made import blobs, spirals, two_moons, xor
@@ -26,6 +27,7 @@ __all__ = [
     "blobs",
     "digits",
     "fashion_mnist",
+    "fashion_mnist_sample",
     "iris",
     "mnist",
     "read_csv",

@@ -59,6 +59,32 @@ def read_npz(path: str | os.PathLike[str]) -> ArrayDataset:
     return ArrayDataset(inputs, targets, classes)
 
 
+def read_npz_inputs(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """The inputs in a file that `read_npz` takes, with or without targets, as float32: new data for a model.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: no array of a name that `read_npz` knows, or one of anything but finite numbers.
+
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "new.npz")
+    ...     np.savez(path, x=np.eye(2))
+    ...     read_npz_inputs(path)
+    array([[1., 0.],
+           [0., 1.]], dtype=float32)
+    """
+    path = Path(path)
+    arrays = _arrays(path)
+    names = list(dict.fromkeys(name for name, _ in NAMES))
+    name = next((name for name in names if name in arrays), None)
+    if name is None:
+        found = ", ".join(arrays) or "none"
+        raise ValueError(f"read_npz: {path}: expected an array called one of {', '.join(names)}, found {found}")
+    return _inputs(path, name, arrays[name])
+
+
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays that are wanted, and the names of all others, without their content."""
     wanted = {name for pair in NAMES for name in pair} | {"classes"}

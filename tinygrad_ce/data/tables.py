@@ -67,7 +67,7 @@ def read_csv(
     >>> pets.features, pets.classes, pets.targets.tolist()
     (('weight', 'height'), ('cat', 'dog'), [0, 1, 0])
     """
-    table = _Table.open(path, "read_csv", *([] if target is None else [target]), *(features or ()))
+    table = CsvFile.open(path, "read_csv", *([] if target is None else [target]), *(features or ()))
     column = table.target(target)
     if features is None:
         features = [name for name in table.columns if name != column]
@@ -102,14 +102,14 @@ def read_inputs(path: str | os.PathLike[str], features: Sequence[str]) -> NDArra
     array([[ 4.5, 25. ],
            [30. , 60. ]], dtype=float32)
     """
-    table = _Table.open(path, "read_inputs", *features)
+    table = CsvFile.open(path, "read_inputs", *features)
     inputs, _ = table.read(features, None)
     table.check()
     return inputs
 
 
 @dataclass
-class _Table:
+class CsvFile:
     """A CSV file being read: its columns, its rows with the line each starts on, and what is wrong with them."""
 
     path: Path
@@ -121,7 +121,7 @@ class _Table:
     problems: list[tuple[int, str]] = field(default_factory=list)
 
     @staticmethod
-    def open(path: str | os.PathLike[str], where: str, *known: str) -> _Table:
+    def open(path: str | os.PathLike[str], where: str, *known: str) -> CsvFile:
         """Find the separator and the header; `known` are names of columns, if there is a header."""
         path = Path(path)
         text = _decode(path, where)
@@ -144,7 +144,7 @@ class _Table:
         else:
             cells = [f"column {i + 1}" for i in range(len(cells))]
             rows = chain([(line, first)], rows)
-        return _Table(path, where, {name: i for i, name in enumerate(cells)}, header, rows)
+        return CsvFile(path, where, {name: i for i, name in enumerate(cells)}, header, rows)
 
     def target(self, name: str | None) -> str:
         """The name of the target column."""
