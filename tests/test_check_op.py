@@ -107,6 +107,19 @@ class TestCheckOpOnAUsersOp:
         Total.vjp = lambda g, _z, *_xs, needs: [g if n else None for n in needs]
         assert check_op(Total, X, X) is None
 
+    def test_a_gradient_that_is_nan_may_be_at_a_kink(self) -> None:
+        square_op(lambda g, _z, x: g * x / (x * x) ** 0.5, forward=staticmethod(np.abs))
+        with (
+            np.errstate(invalid="ignore"),
+            pytest.raises(OpError, match=r"quadrat: the gradient of input 0 \('x'\) is nan at index \[1\]: a kink"),
+        ):
+            check_op("quadrat", np.array([1.0, 0.0]))
+
+    def test_numbers_are_plain(self) -> None:
+        square_op(lambda g, _z, x: g * (2 * x if isinstance(x, tg.Tensor) else 2.5 * x))
+        with pytest.raises(OpError, match=r"create_graph, is -?\d+\.\d+ and -?\d+\.\d+ at index \[0, 0\]\n"):
+            check_op("quadrat", X)
+
     def test_underscore_that_is_not_honest(self) -> None:
         square_op(lambda g, _z, _x: g * 2 * _x)
         with pytest.raises(OpError, match=r"the rule of input 0 \('x'\) uses the numbers of a parameter .* underscore"):

@@ -191,6 +191,7 @@ class TestRefusals:
                 ["ops", "softmax_crossentropy"],
                 "no op 'softmax_crossentropy' is registered; did you mean softmax_cross_",
             ),
+            (["ops", "nosuch"], "no op 'nosuch' is registered; `tinygrad-ce ops` lists them"),
             (["ops", "!"], "no op '!' is registered; `tinygrad-ce ops` lists them"),
         ],
     )

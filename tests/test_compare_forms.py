@@ -41,6 +41,18 @@ class TestForms:
         assert max(map(len, str(found).splitlines())) <= 100
         assert " nan" in str(found)
 
+    def test_a_notebook_stores_what_print_shows(self):
+        model = nn.Linear(2, 2, generator=np.random.default_rng(0))
+        found = compared(*batch("ordinary", "float32"))
+        models = compare.compare_models(
+            model, (np.eye(2), np.array([0, 1])), F.softmax_cross_entropy, compare.CHAINS["naive"]
+        )
+        swept = compare.sweep(margins=[1], chains=["fused"])
+        for thing in (found, found.steps(), found.steps().table(), models, swept):
+            assert repr(thing) == str(thing)
+            assert "\n---" in repr(thing)
+            assert f"{type(thing).__name__}(" not in repr(thing)
+
     def test_rich_shows_the_same_cells(self):
         found = compared(*batch("confident", "float32"))
         console = Console(width=100)
@@ -82,6 +94,7 @@ class TestForms:
         assert (line.get_ydata() == 1).sum() == 2  # what is lost
         assert [text.get_text() for text in times.get_yticklabels()] == names
         assert len(compared(*batch("ordinary", "float32")).plot().axes) == 1
+        assert repr(found.plot()).startswith("<Figure size ")
 
     def test_without_matplotlib_it_says_what_to_install(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
@@ -100,6 +113,51 @@ class TestRaise:
             found.raise_if_different("fused", ulps=0.01)
         with pytest.raises(KeyError, match="no chain 'jax' was compared; there are fused"):
             found.raise_if_different("jax")
+
+
+class TestAChainOfOnesOwn:
+    @staticmethod
+    def build(z, problem):
+        picked = F.take_along_axis(z, problem.targets[:, None], 1)
+        losses = F.logsumexp(z, 1, keepdims=True) - picked
+        return F.sum(losses) if problem.reduction == "sum" else F.mean(losses)
+
+    def test_it_is_measured_beside_the_others(self):
+        mine = compare.Chain("mine", self.build)
+        z, y = batch("confident", "float32")
+        found = compared(z, y, chains=["naive", mine])
+        assert [chain.name for chain in found.chains] == ["naive", "mine"]
+        leaf = tg.Tensor(z, requires_grad=True)
+        (gradient,) = tg.grad(F.mean(F.logsumexp(leaf, 1) - leaf[np.arange(5), y]), [leaf])
+        assert np.array_equal(found["mine"].gradient, gradient.data)
+        assert found["mine"].lost == 2
+        assert found["mine"].why == ""  # what broke it is not known
+        assert found["naive"].why == "p rounds to 1"
+        assert found.draw(mine).drawing.titles == ("mine", "fused")
+
+    def test_in_a_sweep(self):
+        mine = compare.Chain("mine", self.build)
+        found = compare.sweep(margins=[1, 40], chains=["fused", mine])
+        assert found.first("mine", "float32", "likeliest", all_lost=True) == 40
+        assert found.first("mine", "float32", "another") is None
+
+    def test_it_may_take_a_name_of_ours(self):
+        found = compared(*batch("ordinary", "float32"), chains=[compare.Chain("naive", self.build)])
+        assert found["naive"].ops == 4  # ours has 7
+
+    @pytest.mark.parametrize(
+        ("chains", "kind", "message"),
+        [
+            ("fused", TypeError, "chains: expected a list of names or of Chains, found 'fused'"),
+            ([len], TypeError, "chains: expected a list of names or of Chains, found .<built-in function len>"),
+            (["fused", compare.Chain("fused", len)], ValueError, "two chains are called 'fused'; give each a name"),
+            ([compare.Chain("rows", lambda z, _: z)], ValueError, r"chain 'rows': .* of 1 element, .* shape \(6, 5\)"),
+            ([compare.Chain("float", lambda _z, _: 2.5)], ValueError, "chain 'float': build must return .* found 2.5"),
+        ],
+    )
+    def test_what_is_refused(self, chains, kind, message):
+        with pytest.raises(kind, match=message):
+            compared(*batch("ordinary", "float32"), chains=chains)
 
 
 class TestPeers:
@@ -192,10 +250,20 @@ class TestSteps:
         text = str(found.steps(-1))
         assert text.startswith("row 1: ")
         assert "diag(p) - p p^T" in text
-        assert re.search(r"^1 .* 0\.000e\+00 +0\.000e\+00 +-9\.358e-14$", text, re.MULTILINE)  # dz, p - y, exact
+        assert re.search(r"^1 +30 +1 +-0\.5 +-0\.5 +0 +0 +-9\.358e-14$", text, re.MULTILINE)  # z, p, ..., p - y, exact
         assert len(compared(np.zeros((1, 100), np.float32), [0]).steps().table().rows) == 12
         with pytest.raises(IndexError, match="row 2 is not one of the 2 rows; valid are 0 to 1"):
             found.steps(2)
+
+    def test_html_says_what_the_text_says(self):
+        for classes, below in ((3, "diag(p) - p p^T\n[["), (7, None), (20, "(8 classes with smaller gradients)")):
+            steps = compared(np.zeros((1, classes), np.float32), [0]).steps()
+            root = ElementTree.fromstring(steps._repr_html_())
+            assert root.find("p").text == steps.title()
+            assert str(steps).startswith(f"{steps.title()}\n\n{steps.table()}")
+            pre = root.find("pre")
+            assert (None if pre is None else pre.text[: len(below)]) == below
+            assert pre is None or str(steps).endswith(f"\n\n{pre.text}")
 
 
 class TestModels:
@@ -232,6 +300,18 @@ class TestModels:
         with pytest.raises(AssertionError, match="different losses"):
             found.raise_if_different()
         assert found.names == ("softmax_cross_entropy", "wrong")
+
+    def test_html_says_what_was_compared(self):
+        def small(z, y):
+            return F.softmax_cross_entropy(z, y)
+
+        small.__name__ = "a < b"
+        model, batch = self.model_and_batch()
+        found = compare.compare_models(model, batch, F.softmax_cross_entropy, small)
+        first, last = ElementTree.fromstring(found._repr_html_()).findall("p")
+        assert first.text == str(found).splitlines()[0]
+        assert "b: a < b = " in first.text
+        assert last.text == found.verdict()
 
     def test_what_is_lost_is_found(self):
         model = nn.Linear(2, 2, generator=np.random.default_rng(0))
@@ -293,6 +373,19 @@ class TestSweep:
         assert re.search(r"^fused +float32 +random +never +never ", text, re.MULTILINE)
         assert max(map(len, text.splitlines())) <= 100
         json.dumps(found.to_json(), allow_nan=False)
+
+    def test_what_is_not_finite_has_no_relative_error(self):
+        """In float16 the truth of the elements that are nan is below the normal numbers."""
+        found = compare.sweep(margins=[1, 9, 12, 17], dtypes=["float16"])
+        broken = {(p.chain, p.target) for p in found.points if p.not_finite}
+        assert ("naive", "likeliest") in broken
+        assert ("fused", "likeliest") not in broken
+        assert all((p.relative == math.inf) == (p.not_finite > 0) for p in found.points)
+        for chain, _, target, *_, worst, _ in found.table().rows:
+            assert (worst == "inf") == ((chain, target) in broken)
+        line = found.plot().axes[0].get_lines()[4]
+        assert (line.get_label(), line.get_ydata()[-1]) == ("naive", 10)
+        assert found.title() in ElementTree.fromstring(found._repr_html_()).find("p").text
 
     def test_plot(self):
         figure = compare.sweep(margins=[1, 20], chains=["fused", "p - y"]).plot()

@@ -158,6 +158,7 @@ class Cells(HTMLParser):
 def test_in_a_notebook_and_a_terminal(rng):
     e = F.explain(rng.normal(size=(9, 4)), rng.integers(0, 4, 9), rows=2)
     plain = str(e)
+    assert repr(e) == plain
     shown = Cells(e._repr_html_()).cells
     terminal = io.StringIO()
     Console(width=150, file=terminal).print(e)

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -54,6 +55,24 @@ def test_tables_have_the_names():
     report = tg.classification_report(tg.Tensor(np.array([0, 1])), np.array([0, 1]))
     assert "weighted average" in str(report)
     assert "<td" in report._repr_html_()
+
+
+def test_mistakes_are_the_largest_counts_off_the_diagonal():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 6, 400)
+    said = np.where(rng.random(400) < 0.7, y, rng.integers(0, 6, 400))
+    found = tg.confusion_matrix(y, said, list("abcdef")).mistakes(n=1000)
+    counts = Counter((a, b) for a, b in zip(y.tolist(), said.tolist(), strict=True) if a != b)
+    assert {("abcdef".index(m.true), "abcdef".index(m.predicted)): m.rows for m in found} == counts
+    assert found == sorted(found, key=lambda m: (-m.rows, m.true, m.predicted))
+    assert tg.confusion_matrix(y, said, list("abcdef")).mistakes() == found[:5]
+
+
+def test_no_mistakes():
+    matrix = tg.confusion_matrix([0, 1], [0, 1])
+    assert matrix.mistakes() == []
+    with pytest.raises(ValueError, match="mistakes: n=0; expected at least 1"):
+        matrix.mistakes(0)
 
 
 @pytest.mark.parametrize("make", [tg.confusion_matrix, tg.classification_report])

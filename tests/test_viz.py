@@ -285,7 +285,9 @@ def test_a_notebook_gets_svg_with_ids_of_its_own():
     assert len(ids[0]) == len(ElementTree.fromstring(drawn.svg()).findall(".//*[@id]")) > 10
     assert not set(ids[0]) & set(ids[1])
     assert "<?xml" not in first["text/html"]
-    assert first["image/svg+xml"] == drawn.svg()
+    assert first["image/svg+xml"] == drawn.svg().replace("<svg ", '<svg style="max-width:100%;height:auto" ')
+    assert "max-width" in first["text/html"]
+    assert "max-width" not in drawn.svg()  # nor in a file
 
 
 def test_a_notebook_does_not_draw_what_is_too_large(monkeypatch):

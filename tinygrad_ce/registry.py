@@ -282,7 +282,7 @@ def register(op: _AnyOp) -> _AnyOp:
     _ops[name] = op
     ufunc = (op.forward,) if isinstance(op.forward, np.ufunc) else ()
     for numpy_function in (*ufunc, *op.numpy):
-        if again or numpy_function not in _by_numpy:
+        if _by_numpy.get(numpy_function, old) is old:  # it keeps the op that had it first, or what replaces that
             _by_numpy[numpy_function] = op
     return op
 

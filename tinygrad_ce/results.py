@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """Rows of cells under a head, whose cells may have several lines; `alarming` are the columns shown in red.
 
@@ -26,7 +26,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     alarming: Sequence[str] = ()
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return as_text(self.head, self.rows, range(1, len(self.head)))
 
     def rich(self) -> RichTable:
@@ -75,17 +75,17 @@ def as_text(head: Sequence[str], rows: Sequence[Sequence[str]], right: Container
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure; ImportError with what to install if there is no matplotlib."""
     try:
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure as Plain
     except ImportError:
         raise ImportError('plots need matplotlib: pip install "tinygrad_ce[plot]"') from None
 
-    class Shown(Figure):
+    class Figure(Plain):
         def _repr_png_(self) -> bytes:  # pyplot teaches notebooks to show figures, if it is imported; these do it alone
             buffer = io.BytesIO()
             self.savefig(buffer, format="png", dpi=100)
             return buffer.getvalue()
 
-    return Shown(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def strict_json(value: Any) -> Any:

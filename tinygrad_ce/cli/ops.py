@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     name = arguments.name
     if name is not None and name not in registry:
-        near = difflib.get_close_matches(name, registry, 3, 0.5)
+        near = difflib.get_close_matches(name, registry)
         hint = f"did you mean {' or '.join(near)}?" if near else "`tinygrad-ce ops` lists them"
         raise UsageError(f"no op {name!r} is registered; {hint}")
     if arguments.json:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from tinygrad_ce.cli.terminal import UsageError
 from tinygrad_ce.data import (
     ArrayDataset,
-    archives,
     blobs,
     digits,
     fashion_mnist,
@@ -23,10 +22,11 @@ from tinygrad_ce.data import (
     read_inputs,
     read_npz,
     spirals,
-    tables,
     two_moons,
     xor,
 )  # fmt: skip
+from tinygrad_ce.data.archives import read_npz_inputs
+from tinygrad_ce.data.tables import CsvFile
 
 Array = NDArray[Any]
 Split = tuple[ArrayDataset, ArrayDataset]
@@ -89,7 +89,7 @@ def of_file(
             if features is not None:
                 _check_columns(path, features)
             known = [] if target is None else [target]
-            column = tables._Table.open(path, "read_csv", *known, *(features or ())).target(target)
+            column = CsvFile.open(path, "read_csv", *known, *(features or ())).target(target)
             return read_csv(path, column, features=features, classes=classes), column
         if target is not None:
             raise UsageError(f"--target is for tables with columns: leave it out with {path}")
@@ -102,12 +102,7 @@ def inputs_of_file(path: str, features: Sequence[str]) -> Array:
         if is_table(path):
             _check_columns(path, features)
             return read_inputs(path, features)
-        arrays = archives._arrays(Path(path))
-        name = next((name for name, _ in archives.NAMES if name in arrays), None)
-        if name is None:
-            expected = ", ".join(dict.fromkeys(name for name, _ in archives.NAMES))
-            raise UsageError(f"{path}: expected an array called one of {expected}, found {', '.join(arrays) or 'none'}")
-        return archives._inputs(Path(path), name, arrays[name])
+        return read_npz_inputs(path)
 
 
 def lacking(missing: Sequence[str], features: Sequence[str], columns: Sequence[str]) -> str:
@@ -120,7 +115,7 @@ def lacking(missing: Sequence[str], features: Sequence[str], columns: Sequence[s
 
 def _check_columns(path: str, features: Sequence[str]) -> None:
     """UsageError that names all columns which a table lacks."""
-    table = tables._Table.open(path, "read_csv", *features)
+    table = CsvFile.open(path, "read_csv", *features)
     missing = [name for name in features if name not in table.columns]
     if missing:
         kind = "" if table.has_header else ", as its first line is not a header"

@@ -19,11 +19,21 @@ CLIP = 1e-7  # what textbooks add before the logarithm
 
 @dataclass(frozen=True)
 class Chain:
-    """A spelling made of this package's ops.
+    """A spelling made of this package's ops: one of `CHAINS`, or one of your own to be compared with them.
 
-    build   makes the loss of logits for a problem
+    build   makes the loss of logits for a problem, which has targets, axis, reduction and options
     agrees  it is meant to agree with the truth everywhere; where it does not, something is broken
     note    what is to be known of it
+
+    >>> import tinygrad_ce as tg
+    >>> from tinygrad_ce import functional as F
+    >>> def build(z, problem):
+    ...     picked = F.take_along_axis(z, problem.targets[:, None], 1)
+    ...     return F.mean(F.logsumexp(z, 1, keepdims=True) - picked)
+    >>> mine = Chain("logsumexp - z", build)
+    >>> found = tg.compare_gradients([[2.0, 1.0], [0.0, 30.0]], [0, 1], chains=["fused", mine], measure=False)
+    >>> print(found.verdicts()["logsumexp - z"])
+    1 of the 4 elements of the gradient is exactly 0, although float32 can hold the truth (up to 4.7e-14)
     """
 
     name: str
@@ -41,7 +51,15 @@ class Chain:
 
     def forward(self, problem: Problem) -> tuple[Tensor, Tensor]:
         leaf = Tensor(problem.logits, requires_grad=True)
-        return leaf, self.build(leaf, problem)
+        loss = self.build(leaf, problem)
+        size = problem.ignored.size if problem.reduction == "none" else 1
+        if not isinstance(loss, Tensor) or loss.size != size:
+            found = f"one of shape {loss.shape}" if isinstance(loss, Tensor) else repr(loss)
+            raise ValueError(
+                f"chain {self.name!r}: build must return a Tensor of {size} element{'s' * (size > 1)}, which "
+                f'reduction="{problem.reduction}" asks for, found {found}'
+            )
+        return leaf, loss
 
     def backward(self, problem: Problem, state: tuple[Tensor, Tensor]) -> Array:  # noqa: ARG002
         leaf, loss = state

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_ce.autograd import grad
+from tinygrad_ce.compare.chains import Chain
 from tinygrad_ce.compare.measured import TOLERANCE, ChainResult, Cost, Error
 from tinygrad_ce.compare.peers import Contestant, contestants
 from tinygrad_ce.compare.problem import Array, Problem, Reduction
@@ -18,7 +19,7 @@ from tinygrad_ce.compare.reference import Precision, Truth, truth
 from tinygrad_ce.compare.result import Comparison
 from tinygrad_ce.functional.loss import warn_of_probabilities
 from tinygrad_ce.kernels.accuracy import Wide, ulp_difference
-from tinygrad_ce.kernels.softmax import softmax
+from tinygrad_ce.kernels.choice import kernels
 from tinygrad_ce.mode import enable_grad
 from tinygrad_ce.tensor import Tensor, TensorLike, as_tensor
 
@@ -38,7 +39,7 @@ def compare_gradients(
     on_empty: str = "nan",
     precise: bool = False,
     parameters: Mapping[str, Tensor] | None = None,
-    chains: Sequence[str] | None = None,
+    chains: Sequence[str | Chain] | None = None,
     reference: Precision = "auto",
     measure: bool = True,
 ) -> Comparison:
@@ -59,7 +60,7 @@ def compare_gradients(
     parameters  named tensors that the logits were computed from, such as `dict(model.named_parameters())`: each chain's
                 gradient of the logits is pulled back to them through the logits' graph, which is retained, and so is
                 the true one, rounded to the dtype: what is measured is the loss and not the network
-    chains      names of those wanted, by default all that apply
+    chains      those wanted, by default all that apply: names, or a `Chain` of your own
     reference   how the truth is computed: "mpmath", "long double", or "auto": mpmath if it is installed and the logits
                 are few
     measure     False: no times and no peak memory, and so the same result at each run
@@ -68,8 +69,9 @@ def compare_gradients(
     the dtype can do. Besides the tables (`print`) there are the verdicts (`in_words()`), `steps(row)` with every
     intermediate gradient, `plot()`, `to_json()` and `raise_if_different()`.
 
-    Raises TypeError for logits that are not floating or parameters that take no gradient, ValueError for an empty
-    batch, an unknown chain, or whatever the loss refuses, IndexError for a target outside [0, C).
+    Raises TypeError for logits that are not floating, parameters that take no gradient or chains that are none,
+    ValueError for an empty batch, an unknown chain, two chains of one name, or whatever the loss refuses, IndexError
+    for a target outside [0, C).
     Source: Blanchard, Higham & Higham, "Accurately computing the log-sum-exp and softmax functions", 2021.
 
     >>> import tinygrad_ce as tg
@@ -86,18 +88,11 @@ def compare_gradients(
     )  # fmt: skip
     if source.meaning == "probabilities":
         warn_of_probabilities("compare_gradients", source.shape[axis])
-    known = contestants()
-    for name in chains or ():
-        if name not in known:
-            raise ValueError(f"compare_gradients: no chain is called {name!r}; there are {', '.join(known)}")
+    chosen = _chosen(chains)
     with enable_grad(), np.errstate(all="ignore"):
         exact = truth(problem, reference)
         back = _PullBack(source, parameters or {}, exact.gradient)
-        results = tuple(
-            _run(known[name], problem, exact, back, measure)
-            for name in (chains or known)
-            if known[name].applies(problem)
-        )
+        results = tuple(_run(chain, problem, exact, back, measure) for chain in chosen if chain.applies(problem))
     return Comparison(
         chains=results,
         loss=float(exact.loss.sum()),
@@ -111,6 +106,20 @@ def compare_gradients(
         problem=problem,
         truth=exact,
     )
+
+
+def _chosen(chains: Sequence[str | Chain] | None) -> list[Contestant]:
+    known = contestants()
+    found: dict[str, Contestant] = {}
+    if isinstance(chains, str) or not all(isinstance(given, (str, Chain)) for given in chains or ()):
+        raise TypeError(f"compare_gradients: chains: expected a list of names or of Chains, found {chains!r}")
+    for given in chains or known:
+        chain = known.get(given) if isinstance(given, str) else given
+        if chain is None:
+            raise ValueError(f"compare_gradients: no chain is called {given!r}; there are {', '.join(known)}")
+        if found.setdefault(chain.name, chain) is not chain:
+            raise ValueError(f"compare_gradients: two chains are called {chain.name!r}; give each a name of its own")
+    return list(found.values())
 
 
 def _run(chain: Contestant, problem: Problem, exact: Truth, back: _PullBack, measure: bool) -> ChainResult:
@@ -158,8 +167,8 @@ def _beyond(loss: Array | None, gradient: Array, exact: Truth) -> float:
 
 
 def _why(chain: Contestant, problem: Problem, lost: Any, broken: bool) -> str:
-    """What in the numbers made a chain lose gradients or break."""
-    if not broken and not lost.any():
+    """What in the numbers made one of our chains lose gradients or break."""
+    if contestants().get(chain.name) is not chain or not (broken or lost.any()):
         return ""
     z = problem.rows(problem.logits)
     largest = z.max(axis=1)
@@ -170,7 +179,7 @@ def _why(chain: Contestant, problem: Problem, lost: Any, broken: bool) -> str:
             return "exp underflowed in a whole row: 0 / 0"
     if broken and problem.ignored.all():
         return "0 / 0: every row is ignored"
-    p = softmax(z)
+    p = kernels.softmax(z)
     if broken:
         if not np.isfinite(p[problem.ignored]).all():
             return "0 times nan in an ignored row"

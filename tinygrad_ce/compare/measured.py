@@ -22,7 +22,8 @@ class Error:
     """How far an array is from the truth.
 
     absolute       the largest difference
-    relative       the largest difference over the size of the truth, where that is a normal number of the dtype
+    relative       the largest difference over the size of the truth, where that is a normal number of the dtype;
+                   infinite if an element is nan or infinite and should not be
     ulps           the largest difference in ULP: units in the last place of the truth, rounded to the dtype
     index          the element with the most ULP; () for a single number
     actual, exact  its two values
@@ -49,7 +50,8 @@ class Error:
             return Error(0.0, 0.0, 0.0, (), math.nan, math.nan, name)
         with np.errstate(all="ignore"):
             size = np.abs(exact)
-            wrong = (ulp_difference(actual, exact) > 0) & (size >= np.finfo(actual.dtype).smallest_normal)
+            normal = size >= np.finfo(actual.dtype).smallest_normal
+            wrong = (ulp_difference(actual, exact) > 0) & (normal | ~np.isfinite(actual))
             relative = np.where(wrong, np.abs(np.asarray(actual, Wide) - exact) / size, 0)
             largest = np.where(np.isnan(relative), np.inf, relative).max()
         at = worst.index

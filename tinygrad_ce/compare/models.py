@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ class Trial:
     losses: tuple[Loss, Loss]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelComparison:
     """Every parameter of a model under two losses: `print` it, or take `parameters`, `loss` and `to_json()`."""
 
@@ -67,7 +68,7 @@ class ModelComparison:
     losses: tuple[float, float]
     names: tuple[str, str]
     dtype: str
-    trial: Trial = field(repr=False, compare=False)
+    trial: Trial = field(compare=False)
 
     def verdict(self) -> str:
         """Are the two losses the same, and if so, by how much does rounding part them?"""
@@ -141,14 +142,16 @@ class ModelComparison:
             )
         return Table(head, rows, ("\nlost", "not\nfinite"))
 
-    def __str__(self) -> str:
-        a, b = self.names
-        first, second = (f"{loss:.7g}" for loss in self.losses)
-        head = f"a: {a} = {first}, b: {b} = {second}; {self.dtype}, each against its own run in float64"
-        return f"{head}\n\n{self.table()}\n\n{self.verdict()}"
+    def title(self) -> str:
+        """The two losses and what they came to, in one line."""
+        a, b = (f"{name} = {loss:.7g}" for name, loss in zip(self.names, self.losses, strict=True))
+        return f"a: {a}, b: {b}; {self.dtype}, each against its own run in float64"
+
+    def __repr__(self) -> str:
+        return f"{self.title()}\n\n{self.table()}\n\n{self.verdict()}"
 
     def _repr_html_(self) -> str:
-        return f"{self.table().html()}<p>{self.verdict()}</p>"
+        return f"<div><p>{escape(self.title())}</p>{self.table().html()}<p>{escape(self.verdict())}</p></div>"
 
 
 def compare_models(model: Module, batch: tuple[Any, Any], loss_a: Loss, loss_b: Loss) -> ModelComparison:

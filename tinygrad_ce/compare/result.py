@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_ce.compare import plot, report
-from tinygrad_ce.compare.chains import CHAINS
+from tinygrad_ce.compare.chains import CHAINS, Chain
 from tinygrad_ce.compare.measured import ChainResult, Results
 from tinygrad_ce.compare.steps import Steps
 from tinygrad_ce.mode import enable_grad
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(Results):
     """The chains side by side: `print` it, plot it, or take the numbers from `chains` and `to_json()`.
 
@@ -102,10 +102,10 @@ class Comparison(Results):
         """Relative errors of all elements against the size of the truth, and times; a figure of matplotlib."""
         return plot.plot_comparison(self)
 
-    def draw(self, other: str = "softmax, log, pick", **options: Any) -> Picture:
+    def draw(self, other: str | Chain = "softmax, log, pick", **options: Any) -> Picture:
         """The graphs of a chain and of the fused one, side by side; both are run again on the same logits.
 
-        other    name of a chain made of this package's ops
+        other    name of a chain made of this package's ops, or a `Chain` of your own
         options  of `draw_comparison`: show, gradients, direction, expand, ...
 
         Raises ValueError for a chain that has no graph.
@@ -117,7 +117,7 @@ class Comparison(Results):
         >>> [tuple(line.split()[:3]) for line in text.splitlines() if line[0] in "-+"]
         [('-', 'a1', 'log_softmax'), ('-', 'a3', 'nll_loss'), ('+', 'b2', 'softmax_cross_entropy')]
         """
-        chain = CHAINS.get(other)
+        chain = other if isinstance(other, Chain) else CHAINS.get(other)
         if chain is None or other == "fused":
             drawn = ", ".join(repr(name) for name in CHAINS if name != "fused")
             raise ValueError(f"draw: other: {other!r} is no chain to draw the fused one against; there are {drawn}")
@@ -125,9 +125,9 @@ class Comparison(Results):
         with enable_grad(), np.errstate(all="ignore"):
             a, b = (spelling.build(logits, self.problem) for spelling in (chain, CHAINS["fused"]))
         inputs = {"logits": logits, "targets": self.problem.targets}
-        return draw_comparison(a, b, titles=(other, "fused"), inputs=inputs, **options)
+        return draw_comparison(a, b, titles=(chain.name, "fused"), inputs=inputs, **options)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return report.text(self)
 
     def __rich__(self) -> Group:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 
 import numpy as np
 
@@ -18,7 +19,7 @@ SHOWN = 12  # classes in the table
 JACOBIAN_SHOWN = 6  # and in the matrix
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Steps:
     """One row of softmax, log, pick, and the gradients that arrive at each of its values. All are (C,) arrays.
 
@@ -31,14 +32,14 @@ class Steps:
     """
 
     row: int
-    z: Array = field(repr=False)
-    p: Array = field(repr=False)
-    log_p: Array = field(repr=False)
-    dlog_p: Array = field(repr=False)
-    dp: Array = field(repr=False)
-    dz: Array = field(repr=False)
-    single: Array = field(repr=False)
-    exact: Array = field(repr=False)
+    z: Array
+    p: Array
+    log_p: Array
+    dlog_p: Array
+    dp: Array
+    dz: Array
+    single: Array
+    exact: Array
 
     @staticmethod
     def of(problem: Problem, truth: Truth, row: int) -> Steps:
@@ -69,15 +70,22 @@ class Steps:
         order = np.argsort(-np.nan_to_num(np.abs(self.exact).astype(np.float64)), kind="stable")[:SHOWN]
         head = ("class", "z", "p", "dlog p", "dp", "dz", "p - y", "exact")
         columns = (self.z, self.p, self.dlog_p, self.dp, self.dz, self.single, self.exact)
-        return Table(head, [[str(j), *(f"{float(column[j]):.3e}" for column in columns)] for j in sorted(order)])
+        return Table(head, [[str(j), *(f"{float(column[j]):z.4g}" for column in columns)] for j in sorted(order)])
 
-    def __str__(self) -> str:
-        left_out = len(self.z) - SHOWN
-        lines = [f"row {self.row}: dlog p = -t, dp = dlog p / p, dz = (diag(p) - p p^T) dp; they come to p - y", ""]
-        lines += [str(self.table()), *([f"({left_out} classes with smaller gradients)"] if left_out > 0 else [])]
+    def title(self) -> str:
+        """What the steps are, in one line."""
+        return f"row {self.row}: dlog p = -t, dp = dlog p / p, dz = (diag(p) - p p^T) dp; they come to p - y"
+
+    def _below(self) -> str:
+        """What follows the table: the Jacobian of a few classes, how many of many are left out."""
         if len(self.z) <= JACOBIAN_SHOWN:
-            lines += ["", "diag(p) - p p^T", np.array2string(self.jacobian, precision=3, max_line_width=100)]
-        return "\n".join(lines)
+            return f"diag(p) - p p^T\n{np.array2string(self.jacobian, precision=3, max_line_width=100)}"
+        left_out = len(self.z) - SHOWN
+        return f"({left_out} classes with smaller gradients)" if left_out > 0 else ""
+
+    def __repr__(self) -> str:
+        return f"{self.title()}\n\n{self.table()}\n\n{self._below()}".rstrip()
 
     def _repr_html_(self) -> str:
-        return self.table().html()
+        below = f"<pre>{escape(self._below())}</pre>" if self._below() else ""
+        return f"<div><p>{escape(self.title())}</p>{self.table().html()}{below}</div>"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_ce.compare.chains import Chain
 from tinygrad_ce.compare.gradients import compare_gradients
 from tinygrad_ce.compare.plot import plot_sweep
 from tinygrad_ce.compare.problem import Array
@@ -29,7 +30,7 @@ class Point:
     """One chain at one value: how wrong its gradient is, and what the verdict says.
 
     target      "likeliest" or "another": is the target the class with the largest logit; "random" for scales
-    relative    the largest relative error of an element of the gradient; infinite where it is not finite
+    relative    the largest relative error of an element of the gradient; infinite if one is nan or infinite
     beyond      by what factor loss or gradient exceed the tolerance; above 1 the chain fails
     """
 
@@ -55,7 +56,7 @@ class Point:
         return self.not_finite > 0 or self.lost > 0 or not self.relative < ALL_LOST
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """The points of a sweep: `print` it for the values where each chain starts to fail, or `plot()` it."""
 
@@ -103,7 +104,7 @@ class Sweep:
                 if (point.dtype, point.target) == (dtype, target):
                     values, errors = series.setdefault(point.chain, ([], []))
                     values.append(point.value)
-                    errors.append(np.inf if point.not_finite else point.relative)
+                    errors.append(point.relative)
             panels.append((f"{dtype}, the target is {_article(target)}", dtype, series))
         return plot_sweep(
             f"Where the chains fail, by {self.what} of the logits", self.what, panels, self.what == "scale"
@@ -120,7 +121,7 @@ class Sweep:
         """What was tried, in one line."""
         return f"{len(self.values)} {self.what}s of random logits, from {self.values[0]:g} to {self.values[-1]:g}"
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"{self.title()}\n\n{self.table()}"
 
     def __rich__(self) -> Group:
@@ -129,7 +130,7 @@ class Sweep:
         return Group(self.title(), "", self.table().rich())
 
     def _repr_html_(self) -> str:
-        return self.table().html()
+        return f"<div><p>{self.title()}</p>{self.table().html()}</div>"
 
 
 def sweep(
@@ -137,7 +138,7 @@ def sweep(
     margins: Sequence[float] | None = None,
     scales: Sequence[float] | None = None,
     dtypes: Sequence[str] = ("float32",),
-    chains: Sequence[str] = CHAINS,
+    chains: Sequence[str | Chain] = CHAINS,
     rows: int = 8,
     classes: int = 10,
     seed: int = 0,
@@ -149,7 +150,7 @@ def sweep(
     scales   standard deviation of normally distributed logits, with random targets; give margins or scales, not both;
              with neither a range of margins is tried
     dtypes   "float16", "float32" or "float64"
-    chains   names, as in `compare_gradients`
+    chains   names or chains of your own, as in `compare_gradients`, of which reduction="sum" is asked
 
     Raises ValueError for both or for values that are not finite.
 

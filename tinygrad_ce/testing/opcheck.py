@@ -286,11 +286,18 @@ class _Case:
     def close(self, a: Array, b: Array, what: str) -> None:
         if a.shape != b.shape:
             raise self.fail(f"{what} has shapes {a.shape} and {b.shape}")
-        size = np.max(np.abs(b), initial=0.0)
-        different = ~(np.abs(a - b) <= _CLOSE * np.finfo(a.dtype).eps * size)
+        size = np.max(np.abs(b), initial=0.0, where=np.isfinite(b))
+        with np.errstate(invalid="ignore"):
+            different = ~(np.abs(a - b) <= _CLOSE * np.finfo(a.dtype).eps * size)
         if different.any():
             index = tuple(np.argwhere(different)[0])
-            raise self.fail(f"{what} is {a[index]!r} and {b[index]!r} at index {[int(i) for i in index]}")
+            where = f"at index {[int(i) for i in index]}"
+            if np.array_equal(a[index], b[index], equal_nan=True):
+                raise self.fail(
+                    f"{what.partition(',')[0]} is {a[index]} {where}: a kink, or out of the op's domain? "
+                    "Give inputs at which it is smooth"
+                )
+            raise self.fail(f"{what} is {a[index]} and {b[index]} {where}")
 
     def same(self, a: Array, b: Array, what: str) -> None:
         if a.shape != b.shape or a.dtype != b.dtype or a.tobytes() != b.tobytes():

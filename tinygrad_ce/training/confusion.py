@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 Array = NDArray[Any]
+
+
+class Mistake(NamedTuple):
+    """So many rows of one class were taken for another; by their names."""
+
+    true: str
+    predicted: str
+    rows: int
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -42,6 +50,25 @@ class ConfusionMatrix:
         """A row for each true class, a column for each that was predicted."""
         rows = [[name, *(str(n) for n in row)] for name, row in zip(self.classes, self.array, strict=True)]
         return Table(["true \\ predicted", *self.classes], rows)
+
+    def mistakes(self, n: int = 5) -> list[Mistake]:
+        """The n most frequent mistakes, the largest first; of equal ones that of the earlier class.
+
+        Raises ValueError for n below 1.
+
+        >>> import tinygrad_ce as tg
+        >>> found = tg.confusion_matrix([0, 0, 1, 1, 2, 2], [1, 1, 1, 2, 2, 2], ["cat", "dog", "fox"])
+        >>> for true, predicted, rows in found.mistakes():
+        ...     print(f"{true} taken for {predicted}: {rows}")
+        cat taken for dog: 2
+        dog taken for fox: 1
+        """
+        if n < 1:
+            raise ValueError(f"mistakes: n={n}; expected at least 1")
+        off = np.where(np.eye(len(self.classes), dtype=bool), 0, self.array)
+        order = np.argsort(-off, axis=None, kind="stable")[:n]
+        cells = zip(*np.unravel_index(order, off.shape), strict=True)
+        return [Mistake(self.classes[i], self.classes[j], int(off[i, j])) for i, j in cells if off[i, j]]
 
     def plot(self) -> Figure:
         """Each row as fractions of its class in shades, with the counts written in; a figure of matplotlib."""

@@ -113,7 +113,7 @@ class Picture:
         if sum(len(side.drawn.nodes) for side in self.drawing.sides) > _INLINE_NODES:
             return {"text/plain": f"{text}\n(too large to be drawn unasked; .svg() draws it)"}
         try:
-            svg = self.svg()
+            svg = self.svg().replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
         except RenderError as error:
             return {"text/plain": f"{text}\n(not drawn: {error})"}
         return {"text/html": _inline(svg), "image/svg+xml": svg, "text/plain": text}
@@ -124,5 +124,4 @@ def _inline(svg: str) -> str:
     prefix = f"graph{next(_shown)}-"
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'(<[^>]*?\bid=")', rf"\g<1>{prefix}", svg)
-    svg = svg.replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
     return f'<div style="overflow-x:auto">{svg}</div>'

@@ -56,8 +56,8 @@ def draw_comparison(
 
     What is the same is found by `graph.match`: an op with other attributes or another shape is another op. Between the
     graphs stand the number of ops, the bytes kept for the backward pass, the largest difference between the gradients
-    of the parameters that are in both, and the values of the outputs. In the text form, `-` is only in A and `+` only
-    in B.
+    of the parameters that are in both (a few units of round-off of the largest gradient are called that), and the
+    values of the outputs. In the text form, `-` is only in A and `+` only in B.
 
     Raises what `draw` does, and ValueError for titles that are not two texts.
 

@@ -18,20 +18,23 @@ Arrays = Mapping[str, NDArray[Any]]
 Row = tuple[str, str] | tuple[str, str, str]  # what; how much in both together, or in A and in B
 
 OUTPUTS = 4  # whose values are listed
+ROUND_OFFS = 8  # of the largest gradient: what the order of computing makes of it, on each machine something else
 
 
 @dataclass(frozen=True)
 class GradientDifference:
     """The largest difference between the gradients of the parameters that both graphs have; without any, of the inputs.
 
-    largest  of all elements; None if it cannot be known
-    name     of the parameter it is in; with None, why it cannot be known
-    missing  names of parameters that have a gradient on one side alone
+    largest   of all elements; None if it cannot be known
+    name      of the parameter it is in; with None, why it cannot be known
+    missing   names of parameters that have a gradient on one side alone
+    rounding  the largest is no more than `ROUND_OFFS` round-offs of the largest gradient
     """
 
     largest: float | None
     name: str
     missing: tuple[str, ...] = ()
+    rounding: bool = False
 
     @staticmethod
     def of(a: Graph, b: Graph, pairs: Collection[tuple[str, str]], of_a: Arrays, of_b: Arrays) -> GradientDifference:
@@ -51,7 +54,12 @@ class GradientDifference:
             return GradientDifference(None, f"no gradients in {where}")
         largest, u, v = max(found, key=lambda each: (math.isnan(each[0]), each[0]))
         name = one_or_both(in_a[u].name, in_b[v].name)
-        return GradientDifference(largest, name, tuple(in_a[u].name for u, v in pairs if (u in of_a) != (v in of_b)))
+        missing = tuple(in_a[u].name for u, v in pairs if (u in of_a) != (v in of_b))
+        arrays = [gradient for _, u, v in found for gradient in (of_a[u], of_b[v])]
+        size = max(float(np.abs(gradient).max(initial=0.0)) for gradient in arrays)
+        unit = max(float(np.finfo(gradient.dtype).eps) for gradient in arrays)
+        rounding = math.isfinite(size) and largest <= ROUND_OFFS * unit * size
+        return GradientDifference(largest, name, missing, rounding)
 
 
 def _largest(x: NDArray[Any], y: NDArray[Any]) -> float:
@@ -135,7 +143,8 @@ class Totals:
                 values = words.value_text(x), words.value_text(y)
                 groups.append([(shown, *values), (f"{shown}: B - A", f"{y - x:.3g}")])
         name, largest = words.ascii_text(gradient.name, 28), gradient.largest
-        shown = f"-  {name}" if largest is None else f"{name}  {f'{largest:.1e}' if largest else '0'}"
+        shown = f"-  {name}" if largest is None else f"{name}  {largest:.1e}"
+        shown = "within round-off" if gradient.rounding else shown
         found: list[Row] = [("max |dA - dB|", shown)]
         if gradient.missing:
             names = [words.ascii_text(name, 24) for name in gradient.missing[:2]]
