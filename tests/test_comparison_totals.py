@@ -33,6 +33,7 @@ def test_the_totals_are_what_they_say():
 
 def test_the_largest_difference_of_the_gradients_is_that_of_the_arrays():
     picture = activations()
+    assert not gradient_of(picture).rounding
     a = network((4, 8), nn.ReLU, (8, 8), nn.ReLU, (8, 8), nn.ReLU, (8, 3))
     b = network((4, 8), nn.Sigmoid, (8, 8), nn.ReLU, (8, 8), nn.Sigmoid, (8, 3), seed=1)
     for model in (a, b):
@@ -42,6 +43,32 @@ def test_the_largest_difference_of_the_gradients_is_that_of_the_arrays():
     name = max(apart, key=apart.get)
     assert gradient_of(picture) == GradientDifference(pytest.approx(apart[name], rel=1e-6), name)
     assert all(p.grad is not None for p in a.parameters())  # and nobody touched those
+
+
+def test_a_rounding_error_is_called_one():
+    """Its size, and the parameter it is in, differ between machines."""
+    w = tg.Tensor(np.linspace(-1, 1, 7), requires_grad=True, name="w")
+
+    def shown(scale):
+        picture = draw_comparison(F.sum(F.exp(w)), F.sum(F.exp(w)) * scale)
+        rows = {name: values for name, *values in picture.drawing.totals.rows()}
+        return gradient_of(picture).largest, *rows["max |dA - dB|"]
+
+    eps = np.finfo(np.float64).eps
+    assert shown(1.0) == (0, "within round-off")
+    assert shown(1 + 7 * eps) == (pytest.approx(7 * eps * np.e, rel=0.1), "within round-off")
+    assert shown(1 + 64 * eps) == (pytest.approx(64 * eps * np.e, rel=0.01), "w  3.9e-14")
+    assert shown(np.inf) == (np.inf, "w  inf")
+
+
+def test_the_round_off_is_that_of_the_coarser_dtype():
+    graph = graph_of([("u", (2,))], [("sin", (0,))])
+    one = np.float32([1, 4])
+    pairs = match(graph, graph)
+    for other, rounding in ((1 + 2e-7, True), (1 + 2e-6, False), (np.nan, False)):
+        found = GradientDifference.of(graph, graph, pairs, {"n0": one}, {"n0": one.astype(np.float64) * other})
+        assert found.rounding is rounding
+    assert not GradientDifference.of(graph, graph, pairs, {"n0": one * np.inf}, {"n0": one}).rounding
 
 
 def test_the_values_of_the_outputs():
