@@ -241,9 +241,12 @@ class TestRefusals:
     def test_control_c(self, tmp_path):
         run = [sys.executable, "-m", "tinygrad_ce", "quickstart", "--epochs", "1000000", "--out", tmp_path]
         with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            assert any("epoch" in line for line in process.stdout)  # it is at work
-            process.send_signal(signal.SIGINT)
-            _, error = process.communicate(timeout=30)
+            try:
+                assert any("epoch" in line for line in process.stdout)  # it is at work
+                process.send_signal(signal.SIGINT)
+                _, error = process.communicate(timeout=30)
+            finally:
+                process.kill()
         assert (process.returncode, error) == (130, "tinygrad-ce: interrupted\n")
 
 
