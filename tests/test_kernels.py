@@ -2,11 +2,13 @@
 
 import functools
 import itertools
+import os
 
 import mpmath
 import numpy as np
 import pytest
 
+from tinygrad_ce.kernels import choice
 from tinygrad_ce.kernels import rows as row_kernels
 from tinygrad_ce.kernels.special import erf, erfc, log_sigmoid, sigmoid, softplus
 
@@ -136,7 +138,8 @@ def test_float32_underflow_of_every_single_term_loses_nothing(kernels):
     z[0, 7] = 106  # exp(-106) is 0 in float32; 50256 times it is not
     losses, dz = kernels.cross_entropy(z, np.array([7]), 1.0, True)
     true = 50256 * mpmath.exp(-106)
-    assert relative(losses[0], true) < 1e-10
+    compiled = os.environ[choice.VARIABLE] == "numba"  # its exp for float32 logits is right to 2**-34
+    assert relative(losses[0], true) < (1e-10 if compiled else 1e-12)
     assert ulps(-dz[0, 7], true, np.float32) <= 0.51
 
 

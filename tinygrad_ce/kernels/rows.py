@@ -1,12 +1,12 @@
 """What the row kernels share: blocks of rows, and the sum of exp over all entries of a row but one.
 
 Notation for a row z of logits: y is the entry left out (the target, or the largest where there is no target),
-r = max over j != y of z_j, S = sum over j != y of exp(z_j - r), m = max(r, z_y).
+r = max over j != y of z_j, S = sum over j != y of exp(z_j - r).
 
-Leaving one entry out is what keeps a confident row's digits. Its term would be 1 beside a sum s' of the others that may
-be tiny: log(1 + s') and 1 / (1 + s') - 1 round to 0, log1p(s') and -s' / (1 + s') do not. And taking the others
-relative to the largest of *them* makes S at least 1: however confident the row, what counts in S is rounded little by
-z_j - r and does not underflow, so s' = S exp(r - m) is right in the dtype of the logits.
+Leaving one entry out is what keeps a confident row's digits. Relative to z_y its term would be 1 beside a sum
+S' = S exp(r - z_y) of the others that may be tiny: log(1 + S') and 1 / (1 + S') - 1 round to 0, log1p(S') and
+-S' / (1 + S') do not. And taking the others relative to the largest of *them* makes S at least 1: however confident the
+row, what counts in S is rounded little by z_j - r and does not underflow.
 
 Source: Blanchard, Higham & Higham, "Accurately computing the log-sum-exp and softmax functions",
 IMA Journal of Numerical Analysis 41(4), 2021.

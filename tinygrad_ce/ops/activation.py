@@ -16,8 +16,7 @@ Array = NDArray[Any]
 
 def _masked(g: Any, mask: Any) -> Any:
     """g where the mask holds, else 0: as a product, which is several times faster, unless that makes nan of inf * 0."""
-    values = np.asarray(g)
-    return g * mask if math.isfinite(np.vdot(values, values)) else np.where(mask, g, 0)
+    return g * mask if np.isfinite(g).all() else np.where(mask, g, 0)
 
 
 @register
