@@ -70,3 +70,22 @@ def test_rows_of_nan_that_no_gradient_reaches_have_none(kernels, c):
     assert np.isnan(dx[0]).all()
     assert dx[1].tolist() == [0.0] * c
     np.testing.assert_allclose(dx[2], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("c", [5, 50, 90])
+def test_a_large_gradient_at_a_certain_class_does_not_hide_those_of_the_others(kernels, dtype, c):
+    """Of dx_a = g_a (1 - p_a) - p_a (G - g_a) both terms are tiny beside g_a."""
+    rng = np.random.default_rng(c)
+    g = (rng.normal(size=(8, c)) * 1e-3).astype(dtype)
+    z = rng.normal(size=(8, c))
+    z[:, 2] += 22
+    z = (z - np.logaddexp.reduce(z, axis=1, keepdims=True)).astype(dtype)
+    g[:, 2] = 1e4
+    own, others = g[:, 2].astype(np.longdouble), np.delete(g, 2, axis=1).astype(np.longdouble)
+    certain = z[:, 2].astype(np.longdouble)
+    terms = -own * np.expm1(certain), -np.exp(certain) * others.sum(1)
+    dx = kernels.log_softmax_gradient(g, z)
+    size = abs(terms[0]) + abs(others).sum(1)
+    # float64 adds up g_a with the others, so these are right to its last place of g_a
+    assert (abs(dx[:, 2] - sum(terms)) <= 12 * np.finfo(dtype).eps * size + c * np.finfo(float).eps * own).all()

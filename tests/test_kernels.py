@@ -3,12 +3,13 @@
 import functools
 import itertools
 import os
+import tracemalloc
 
 import mpmath
 import numpy as np
 import pytest
 
-from tinygrad_ce.kernels import choice
+from tinygrad_ce.kernels import choice, threads
 from tinygrad_ce.kernels import rows as row_kernels
 from tinygrad_ce.kernels.special import erf, erfc, log_sigmoid, sigmoid, softplus
 
@@ -306,6 +307,20 @@ def test_more_rows_than_a_block(kernels):
         part, dz_part = kernels.cross_entropy(z[rows], y[rows], 0.5, True)
         np.testing.assert_array_equal(losses[rows], part)
         np.testing.assert_array_equal(dz[rows], dz_part)
+
+
+def test_many_short_rows_need_little_memory_beside_losses_and_gradient(kernels, monkeypatch):
+    monkeypatch.setenv(threads.VARIABLE, "1")
+    z = np.random.default_rng(6).normal(size=(65_536, 10)).astype(np.float32)
+    y = np.arange(len(z)) % 10
+    kernels.cross_entropy(z, y, 0.5, True)  # what is kept from call to call
+    tracemalloc.start()
+    try:
+        losses, dz = kernels.cross_entropy(z, y, 0.5, True)
+        extra = tracemalloc.get_traced_memory()[1] - losses.nbytes - dz.nbytes
+    finally:
+        tracemalloc.stop()
+    assert extra < 0.3 * z.nbytes
 
 
 def test_scale_multiplies_each_row_before_the_cast(kernels):

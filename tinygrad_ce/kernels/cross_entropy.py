@@ -48,14 +48,9 @@ def cross_entropy(
     n, c = z.shape
     rows.require_classes(c)
     targets = targets.astype(np.intp, copy=False)
-    dz = np.empty((n, c), z.dtype) if gradient else None
+    dz = _like(z) if gradient else None
     losses = np.empty(n)
-
-    def block(part: slice) -> None:
-        own = None if dz is None else dz[part]
-        losses[part] = _index_rows(z[part], targets[part], _part(scale, part), own, precise)
-
-    rows.for_blocks(block, n, c)
+    rows.in_blocks(_index_rows, z, targets, scale, dz, losses, precise)
     _drop(dz, scale)
     return losses, dz
 
@@ -85,7 +80,7 @@ def soft_cross_entropy(
     """
     n, c = z.shape
     rows.require_classes(c)
-    dz = np.empty((n, c), z.dtype) if gradient else None
+    dz = _like(z) if gradient else None
     losses = np.empty(n)
 
     def block(part: slice) -> None:
@@ -97,22 +92,21 @@ def soft_cross_entropy(
     return losses, dz
 
 
-def _index_rows(z: Array, targets: Indices, scale: float | Floats, dz: Array | None, precise: bool) -> Floats:
-    """The losses of one block of rows; its gradient goes into `dz`."""
+def _index_rows(
+    z: Array, targets: Indices, scale: float | Floats, dz: Array | None, losses: Floats, precise: bool
+) -> None:
+    """Losses, and the gradient unless `dz` is None, of one block of rows."""
     row = rows.exp_others(z, targets, dz, wide=precise, compensate=precise and z.dtype == np.float64)
-    losses: Floats = np.log1p(row.rest)
+    np.log1p(row.rest, out=losses)
     if row.beyond is not None:
         losses += row.beyond
     if dz is not None:
         e, total = row.e, 1.0 + row.rest
-        by_row, at_target = row.unit / total, row.rest / total
-        by_row *= scale
-        at_target *= -scale
+        by_row = row.unit / total * scale
         e *= rows.along(by_row.astype(e.dtype, copy=False), row.axis)
-        e.reshape(-1)[row.y] = at_target
+        e.reshape(-1)[row.y] = row.rest / total * -scale
         if e is not dz:
             dz[...] = rows.in_rows(e, row.axis)
-    return losses
 
 
 def _soft_rows(z: Array, targets: Array, scale: float | Floats, dz: Array | None, precise: bool) -> Floats:
@@ -146,6 +140,11 @@ def _soft_rows(z: Array, targets: Array, scale: float | Floats, dz: Array | None
         e *= rows.along(scale, axis) if isinstance(scale, np.ndarray) else scale
         dz[...] = rows.in_rows(e, axis)
     return losses
+
+
+def _like(z: Array) -> Array:
+    """An array for the gradient of `z`, class by class in memory where it is computed so."""
+    return np.empty(z.shape, z.dtype, order="F" if z.shape[1] <= rows.TALL else "C")
 
 
 def _part(scale: float | Floats, block: slice) -> float | Floats:

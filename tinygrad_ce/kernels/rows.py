@@ -31,20 +31,27 @@ Indices: TypeAlias = NDArray[np.intp]
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 BLOCK = 1 << 18  # elements per row block: few enough for a cache, so many that calls, and waiting to call, cost little
+TALL_BLOCK = 120_000  # the same for short rows, whose sums take memory too; no power of 2: such strides share cache
 PARALLEL = 1 << 17  # fewer elements are not worth a second thread
 SHORT_ROW = 64  # up to this many classes float16 and float32 rows are computed in float64, which costs them little
 TALL = 32  # up to this many classes a block is laid out class by class: NumPy is slow along short rows
 LONG_ROW = 1024  # above, plain accumulation of float32 would lose more than a few units
 SURE = 2.0  # rows whose rest is less would show how a float32 sum was rounded
+MOST = 0.75  # where more of the rows are to be added up anew, all of them are: a copy costs more than the others do
 LOWEST = {char: float(np.finfo(char).min) for char in "fd"}
 FAR = 600.0  # exp of it is a number in float64, and far more than 1 / eps
 LIFT = 256.0  # what exp is lifted by where it would underflow: adding it is exact
 KEPT = range(1 << 15, 1 << 25)  # bytes of scratch memory worth keeping: what is smaller costs nothing to get
 
 
+def block_size(c: int) -> int:
+    """The most elements of a block of rows of c classes."""
+    return BLOCK if c > TALL else min(BLOCK, TALL_BLOCK)
+
+
 def row_blocks(n: int, c: int) -> Iterator[slice]:
-    """Blocks of at most BLOCK elements; of an array worth two threads an even number, almost equal."""
-    step = max(1, BLOCK // c)
+    """Blocks of at most `block_size` elements; of an array worth two threads an even number, almost equal."""
+    step = max(1, block_size(c) // c)
     if n * c >= PARALLEL:
         step = -(-n // (2 * -(-n // (2 * step))))
     return (slice(i, i + step) for i in range(0, n, step))
@@ -54,11 +61,18 @@ def for_blocks(task: Callable[[slice], object], n: int, c: int) -> None:
     """Call `task` with every block of rows; on several threads if that pays, with the same blocks."""
     if n * c >= PARALLEL:
         threads.run(task, row_blocks(n, c))
-    elif n * c <= BLOCK:
-        task(slice(0, n))
     else:
         for block in row_blocks(n, c):
             task(block)
+
+
+def in_blocks(task: Callable[..., object], *arguments: Any) -> None:
+    """Call `task` with every block of rows of those arguments that are arrays, and with the others as they are."""
+    n, c = arguments[0].shape
+    if n and n * c < PARALLEL and n * c <= block_size(c):
+        task(*arguments)
+    else:
+        for_blocks(lambda part: task(*(x[part] if isinstance(x, np.ndarray) else x for x in arguments)), n, c)
 
 
 def require_classes(c: int) -> int:
@@ -75,12 +89,12 @@ class _Kept(threading.local):
 _kept = _Kept()
 
 
-def scratch(shape: tuple[int, ...], dtype: np.dtype[Any], use: int = 0) -> Array:
+def scratch(shape: tuple[int, int], dtype: np.dtype[Any], use: int = 0) -> Array:
     """An array for a block's intermediate results, its values undefined, on memory that this thread keeps.
 
     Fresh memory from the system costs more than the arithmetic. Two arrays needed at once differ in `use`.
     """
-    size = math.prod(shape) * dtype.itemsize
+    size = shape[0] * shape[1] * dtype.itemsize
     if size not in KEPT:
         return np.empty(shape, dtype)
     memory = _kept.memory.get(use)
@@ -101,6 +115,17 @@ def room(x: Array, out: Array | None = None, wide: bool = False, use: int = 0) -
     return out if out is not None and out.dtype == dtype else scratch((n, c), dtype, use), 1
 
 
+def laid_out(x: Array, use: int) -> tuple[Array, int]:
+    """The rows `x` as `room` says, themselves where they are so already, and the axis of the classes.
+
+    How a sum is rounded depends on how it lies in memory, so that must not depend on where `x` comes from.
+    """
+    e, axis = room(x, x if x.flags.c_contiguous else None, use=use)
+    if e is not x:
+        e[...] = x if axis else x.T
+    return e, axis
+
+
 def in_rows(e: Array, axis: int) -> Array:
     """A laid out block as rows again, a view."""
     return e.T if axis == 0 else e
@@ -114,13 +139,17 @@ def along(values: Array, axis: int) -> Array:
 def positions(shape: tuple[int, ...], axis: int, classes: Indices) -> Indices:
     """The flat positions, in a block of that shape, of one class of each row."""
     first, second = shape
-    return classes * second + _multiples(second, 1) if axis == 0 else classes + _multiples(first, second)
+    if axis == 0:
+        return _multiples(first, second)[classes] + _multiples(second, 1)  # looked up: faster than multiplied
+    return classes + _multiples(first, second)
 
 
-def largest(e: Array, axis: int) -> Array:
-    """The largest of each row; nan if it holds one. (argmax is faster than max.)"""
-    m: Array = np.maximum.reduce(e, axis=0) if axis == 0 else e.take(positions(e.shape, 1, e.argmax(1)))
-    return m
+def largest(e: Array, axis: int, least: float = -math.inf) -> Array:
+    """The largest of each row, and at least `least`; nan if it holds one. (argmax is faster than max.)"""
+    if axis == 0:
+        m: Array = np.maximum.reduce(e, axis=0, initial=least)
+        return m
+    return np.maximum(e.take(positions(e.shape, 1, e.argmax(1))), least)
 
 
 def row_sums(e: Array, axis: int = 1) -> Array:
@@ -177,7 +206,7 @@ def exp_others(
     flat = e.reshape(-1)
     z_y = flat[y]
     flat[y] = -np.inf
-    r = np.maximum(largest(e, axis), LOWEST[e.dtype.char])  # a number even where all the others are -inf
+    r = largest(e, axis, LOWEST[e.dtype.char])  # a number even where all the others are -inf
     beside = along(r, axis)
     lost = _lost(e, beside, scratch(e.shape, DOUBLE, 1), scratch(e.shape, DOUBLE, 2)) if compensate else None
     e -= beside
@@ -194,7 +223,7 @@ def exp_others(
 
 def _told_by_left_out(e: Array, z_y: Array, r: Array, s: Array, exact: bool) -> tuple[Floats, Floats, Floats | None]:
     """unit, rest and beyond of rows of exp(z_j - r) with the sums s; `exact`: float64 holds r - z_y."""
-    gap = np.subtract(r, z_y, dtype=DOUBLE)
+    gap = np.subtract(r, z_y, dtype=DOUBLE) if e.dtype == SINGLE else r - z_y
     unit = np.exp(gap)
     lost: float | Floats = 0.0
     if not exact:
@@ -202,9 +231,12 @@ def _told_by_left_out(e: Array, z_y: Array, r: Array, s: Array, exact: bool) -> 
         unit += unit * lost
     rest = unit * s
     if e.dtype == SINGLE and (again := (rest < SURE).nonzero()[0]).size:
-        chosen = e[again] if again.size < len(e) else e
-        rest[again] = unit[again] * np.add.reduce(chosen, axis=1, dtype=DOUBLE)
-    if np.maximum.reduce(np.abs(gap), initial=0.0) < FAR:
+        if again.size < MOST * len(e):
+            rest[again] = unit[again] * np.add.reduce(e[again], axis=1, dtype=DOUBLE)
+        else:
+            rest[again] = (unit * np.add.reduce(e, axis=1, dtype=DOUBLE))[again]
+    size = np.abs(gap)
+    if size.item(size.argmax()) < FAR:  # argmax is faster than max, and finds nan too
         return unit, rest, None
     far, deep = gap > FAR, gap < -FAR
     unit[far] = np.exp(FAR)
@@ -227,7 +259,7 @@ def _lost(x: Array, m: Array, out: Array | None = None, b: Array | None = None) 
 
 @functools.lru_cache(maxsize=16)
 def _multiples(count: int, step: int) -> Indices:
-    """0, step, 2 step, ...: where the rows of a block start."""
+    """0, step, 2 step, ...: where the rows, or the classes, of a block start."""
     starts = np.arange(0, count * step, step, dtype=np.intp)
     starts.flags.writeable = False
     return starts

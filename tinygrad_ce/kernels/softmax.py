@@ -98,26 +98,24 @@ def logsumexp(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: boo
     """
     axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim)
     c = rows.require_classes(math.prod(x.shape[i] for i in axes))
-    z = np.moveaxis(x, axes, range(-len(axes), 0)).reshape(x.size // c, c)
+    last = x if axes == (x.ndim - 1,) else np.moveaxis(x, axes, range(-len(axes), 0))
+    z = last.reshape(x.size // c, c)
     out = np.empty(len(z), x.dtype)
-    rows.for_blocks(lambda part: _logsumexp_rows(z[part], out[part]), *z.shape)
+    rows.in_blocks(_logsumexp_rows, z, out)
     return out.reshape([1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes])
 
 
 def _softmax_rows(z: Array, out: Array) -> None:
     e, axis, _ = _below_largest(z, out)
     np.exp(e, out=e)
-    e /= rows.along(rows.row_sums(e, axis).astype(e.dtype, copy=False), axis)
-    if e is not out:
-        out[...] = rows.in_rows(e, axis)
+    np.divide(e, rows.along(rows.row_sums(e, axis), axis), out=rows.in_rows(out, axis))
 
 
 def _log_softmax_rows(z: Array, out: Array) -> None:
     d, axis, _ = _below_largest(z, out)
     rest = _rest(z, np.exp(d, out=rows.scratch(d.shape, d.dtype, 2)), axis)
-    d -= rows.along(np.log1p(rest).astype(d.dtype, copy=False), axis)
-    if d is not out:
-        out[...] = rows.in_rows(d, axis)
+    log_sum = np.log1p(rest).astype(d.dtype, copy=False)
+    np.subtract(d, rows.along(log_sum, axis), out=rows.in_rows(out, axis))
 
 
 def _logsumexp_rows(z: Array, out: Array) -> None:
@@ -129,9 +127,13 @@ def _logsumexp_rows(z: Array, out: Array) -> None:
 def _below_largest(z: Array, out: Array | None = None, wide: bool = False) -> tuple[Array, int, Array]:
     """z_j - m, the axis of the classes in it, and m."""
     d, axis = rows.room(z, out, wide, 1)
-    d[...] = z if axis else z.T
-    m = rows.largest(d, axis)
-    d -= rows.along(m, axis)
+    if axis == 0:
+        d[...] = z.T
+        m = rows.largest(d, axis)
+        d -= m
+    else:
+        m = rows.largest(z, axis).astype(d.dtype, copy=False)
+        np.subtract(z, rows.along(m, axis), out=d)
     return d, axis, m
 
 
@@ -152,36 +154,44 @@ def _rest(z: Array, e: Array, axis: int) -> Floats:
 
 
 def _softmax_gradient_rows(g: Array, p: Array, out: Array) -> None:
-    d, axis = rows.room(g, out, use=1)
-    q, _ = rows.room(p, p, use=2)
-    rows.in_rows(d, axis)[...] = g
-    if q is not p:
-        rows.in_rows(q, axis)[...] = p
-    sums = rows.row_sums(np.multiply(d, q, out=rows.scratch(d.shape, d.dtype, 3)), axis)
-    d -= rows.along(sums.astype(d.dtype, copy=False), axis)
-    d *= q
-    if d is not out:
-        out[...] = rows.in_rows(d, axis)
+    d, axis = rows.laid_out(g, 1)
+    q, _ = rows.laid_out(p, 2)
+    dx, _ = rows.room(g, out, use=1)
+    if axis == 1 and g.shape[1] <= rows.LONG_ROW:
+        sums = np.vecdot(d, q)
+    else:
+        sums = rows.row_sums(np.multiply(d, q, out=rows.scratch(d.shape, d.dtype, 3)), axis)
+    np.subtract(d, rows.along(sums, axis), out=dx)
+    np.multiply(dx, q, out=rows.in_rows(out, axis))
 
 
 def _log_softmax_gradient_rows(g: Array, z: Array, out: Array) -> None:
-    p, axis = rows.room(z, use=1)
-    g = np.ascontiguousarray(g)  # the order in which it is added up depends on how it lies in memory
-    d, _ = rows.room(g, g, use=2)
-    rows.in_rows(p, axis)[...] = z
-    if d is not g:
-        rows.in_rows(d, axis)[...] = g
-    sure = (p > -math.log(2)).nonzero()
-    z_sure = p[sure]
-    np.exp(p, out=p)
-    total = rows.row_sums(d, axis).astype(p.dtype, copy=False)
-    p_sure, g_sure, g_others = p[sure], d[sure], total[sure[1 - axis]] - d[sure]
-    p *= rows.along(total, axis)
-    np.subtract(d, p, out=p)
-    p[sure] = -g_sure * np.expm1(z_sure) - p_sure * g_others
+    dtype = np.result_type(out.dtype, np.float32)
+    g, z = np.ascontiguousarray(g, dtype), np.ascontiguousarray(z, dtype)  # else a sum depends on how they lie there
+    dx = out if out.dtype == dtype else np.empty(out.shape, dtype)
+    sums = _sums_of_any(g)
+    np.exp(z, out=dx)
+    dx *= sums.astype(dtype, copy=False)[:, None]
+    np.subtract(g, dx, out=dx)
+    sure = (z.reshape(-1) > -math.log(2)).nonzero()[0]
+    if sure.size:
+        row, z_a, g_a = sure // z.shape[1], z.reshape(-1)[sure].astype(np.float64), g.reshape(-1)[sure]
+        total = sums[row] if sums.dtype == np.float64 else np.add.reduce(g[row], axis=1, dtype=np.float64)
+        dx.reshape(-1)[sure] = -g_a * np.expm1(z_a) - np.exp(z_a) * (total - g_a)
     undefined = np.isnan(z[:, 0]).nonzero()[0]  # log_softmax leaves whole rows of nan
-    rows.in_rows(p, axis)[undefined[~g[undefined].any(axis=1)]] = 0
-    out[...] = rows.in_rows(p, axis)
+    if undefined.size:
+        dx[undefined[~g[undefined].any(axis=1)]] = 0
+    if dx is not out:
+        out[...] = dx
+
+
+def _sums_of_any(g: Array) -> Array:
+    """Sums of the rows of numbers of either sign: in float64 where rows are short, as that costs little."""
+    if g.shape[1] > rows.TALL:
+        return rows.row_sums(g)
+    d, axis = rows.room(g, wide=True)
+    d[...] = g.T
+    return rows.row_sums(d, axis)
 
 
 @np.errstate(all="ignore")
@@ -191,5 +201,5 @@ def _map_rows(rule: Callable[..., None], axis: int, *arrays: Array) -> Array:
     shape, c = last[0].shape, rows.require_classes(last[0].shape[-1])
     matrices = [x.reshape(x.size // c, c) for x in last]
     out = np.empty(matrices[0].shape, arrays[0].dtype)
-    rows.for_blocks(lambda part: rule(*(x[part] for x in matrices), out[part]), *out.shape)
+    rows.in_blocks(rule, *matrices, out)
     return out.reshape(shape).swapaxes(axis, -1)
