@@ -1,5 +1,8 @@
 """The compiled kernels on several threads, and beside those of NumPy."""
 
+import contextlib
+import threading
+
 import numpy as np
 import pytest
 
@@ -8,7 +11,7 @@ from tinygrad_ce.kernels import softmax, threads
 
 compiled = pytest.importorskip("tinygrad_ce.kernels.compiled")
 DTYPES = [np.float32, np.float64]
-SHAPES = [(61, 10), (61, 33), (40, 1000), (5, 1), (1, 70)]
+SHAPES = [(450, 10), (140, 33), (40, 1000), (5, 1), (1, 70)]  # of three blocks and more, and of one
 
 
 def results(kernels, z, y, g, t, scale):
@@ -38,19 +41,37 @@ def problem(n, c, dtype):
 def test_no_bit_depends_on_the_number_of_threads(shape, dtype, monkeypatch):
     arguments = problem(*shape, dtype)
     monkeypatch.delenv(threads.VARIABLE, raising=False)
-    expected, taken = results(compiled, *arguments), []
+    expected, helped = results(compiled, *arguments), threads.helped
     monkeypatch.setattr(compiled, "PARALLEL", 1)
-    run = threads.run
-    monkeypatch.setattr(threads, "run", lambda task, parts: taken.append(parts) or run(task, parts))
+    monkeypatch.setattr(compiled, "CHEAP_PARALLEL", 1)
+    asked = []
+
+    @contextlib.contextmanager
+    def counted(work):
+        with helped(work) as helpers:
+            asked.append(helpers)
+            yield helpers
+
+    @contextlib.contextmanager
+    def all_by_helpers(work):
+        crew = [threading.Thread(target=work) for _ in range(3)]
+        for each in crew:
+            each.start()
+        for each in crew:
+            each.join(60)
+        yield len(crew)
+
     try:
         for count in (2, 3, 7):
             tg.set_num_threads(count)
-            for a, b in zip(results(compiled, *arguments), expected, strict=True):
-                np.testing.assert_array_equal(a, b)
+            for how in (counted, all_by_helpers):
+                monkeypatch.setattr(threads, "helped", how)
+                for a, b in zip(results(compiled, *arguments), expected, strict=True):
+                    np.testing.assert_array_equal(a, b)
+            assert set(asked) == {count - 1}
+            asked.clear()
     finally:
         tg.set_num_threads(None)
-    assert len(taken) == 3 * 7
-    assert all(len(parts) == min(shape[0], 16) or len(parts) * parts.step >= shape[0] for parts in taken)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

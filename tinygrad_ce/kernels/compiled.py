@@ -10,9 +10,10 @@ lose nothing on confident rows, where others is tiny beside e_y = 1. All of it i
 where the result is written, to 0.5 ULP. For float64 logits exp is given what z_j - m rounds off, and sums are
 compensated.
 
-A kernel computes the rows from `start` to `stop`, a block at a time, and a block in one short loop after the other,
-each without branches: so a processor computes them by the vector, and sees far enough ahead to do so without waiting.
-Where rows are too short for that, the terms are laid out class by class, and the loops go along the rows of the block.
+A kernel computes a block of rows at a time, and a block in one short loop after the other, each without branches: so
+a processor computes them by the vector, and sees far enough ahead to do so without waiting. Where rows are too short
+for that, the terms are laid out class by class, and the loops go along the rows of the block. Threads that run a kernel
+together take the blocks from one counter, without the interpreter's lock.
 What a function may do with the rules of arithmetic stands above it: "contract" joins a product and a sum, "reassoc"
 adds in another order; without a word it is plain IEEE 754.
 
@@ -25,12 +26,13 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
 from numba import types
+from numba.extending import intrinsic
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_ce.kernels import rows, threads
@@ -41,11 +43,14 @@ __all__ = [
     "softmax_gradient",
 ]  # fmt: skip
 
-FLOAT64 = np.dtype(np.float64)
+FLOAT32, FLOAT64, INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 BLOCK = 1 << 11  # elements that are computed together, or one row: the terms, float64, stay in the first-level cache
 SHORT = 32  # up to this many classes the terms are laid out class by class
-PARALLEL = 1 << 16  # fewer elements are not worth a second thread
-PARTS = 16  # so many parts the threads take turns at: few enough to cost nothing, enough for all to end together
+PARALLEL = 200_000  # fewer elements are not worth a second thread: waking it takes as long as 50,000 of them
+CHEAP_PARALLEL = 1 << 20  # nor are fewer than this where there are no exponentials to compute
+FEW_BLOCKS = 4  # that a thread takes at a time
+BEGUN, DONE, PLACES = 0, 8, 16  # where the counts of rows stand in `progress`: each in a cache line of its own
+PATIENCE, COURTESY = 1 << 14, 1 << 8  # how often `_settle` looks
 FEW = 256  # float32 numbers that are added up in float32
 SURE = 2.0**-10  # what is left of a float64 sum of at least 1 is then right to 2**-40
 
@@ -76,6 +81,31 @@ def _inline(*liberties: str) -> Callable[[Function], Function]:
         return cast(Function, numba.njit(function, **options))
 
     return decorate
+
+
+def _atomic_add(_: Any, array: Any, _index: Any, _value: Any) -> Any:
+    """Add to an entry of an array at once, whoever else does; what was there before."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.atomic_rmw("add", builder.gep(data, [arguments[1]]), arguments[2], "acq_rel")
+
+    return types.int64(array, types.int64, types.int64), generate
+
+
+_add: Any = intrinsic(_atomic_add)
+
+
+@_inline()
+def _blocks(progress: Array, n: int, step: int) -> Iterator[tuple[int, int]]:
+    """The first row and the number of rows of the blocks that this thread takes, a few at a time."""
+    start = _add(progress, BEGUN, FEW_BLOCKS * step)
+    while start < n:
+        stop = min(start + FEW_BLOCKS * step, n)
+        for first in range(start, stop, step):
+            yield first, min(step, stop - first)
+        _add(progress, DONE, stop - start)
+        start = _add(progress, BEGUN, FEW_BLOCKS * step)
 
 
 @_inline("contract")
@@ -206,10 +236,12 @@ def _terms(z: Array, start: int, count: int, e: Floats, m: Floats, sums: Floats,
             m[r] = _row_max(z, start + r)
             sums[r] = _row_terms(z, start + r, m[r], e[r], keep)
         return
+    block = z[start : start + count]
     for r in range(count):
         m[r], sums[r] = -np.inf, 0.0
-        for j in range(c):
-            e[j, r] = z[start + r, j]
+    for j in range(c):
+        for r in range(count):
+            e[j, r] = block[r, j]
     for j in range(c):
         for r in range(count):
             m[r] = (e[j, r] if e[j, r] > m[r] else m[r]) + 0.0  # without the sum: a store under a mask, slow
@@ -220,7 +252,7 @@ def _terms(z: Array, start: int, count: int, e: Floats, m: Floats, sums: Floats,
 
 
 @_inline()
-def _others(e: Floats, r: int, y: int, short: bool, wide: bool) -> float:
+def _others(e: Floats, r: int, y: Any, short: bool, wide: bool) -> float:
     """The sum of the terms of a row, that of y made 0."""
     if short:
         e[y, r] *= 0.0  # nan stays nan
@@ -269,22 +301,20 @@ def _room(c: int) -> tuple[bool, int, Floats]:
 
 
 def _index_kernel(
-    start: int, stop: int, z: Array, targets: Array, scale: float, scales: Floats, gradient: bool, losses: Floats,
-    dz: Array,
-) -> None:  # fmt: skip
+    progress: Array, z: Array, targets: Array, scale: float, scales: Floats, losses: Floats, dz: Array
+) -> None:
     """loss = log1p(s') + (m - z_y), dz_j = e_j / (others + e_y) * scale, dz_y = -others / (others + e_y) * scale
 
-    dz has a row for each class where rows are short.
+    dz is empty if it is not asked for.
     """
     c, wide = z.shape[1], z.dtype == FLOAT64
     one, (short, step, e) = _one(wide), _room(c)
     m, others, own = np.empty(step), np.empty(step), np.empty(step)
-    for first in range(start, stop, step):
-        count = min(step, stop - first)
+    for first, count in _blocks(progress, len(z), step):
         _terms(z, first, count, e, m, others, short, True)
         for r in range(count):
-            y = targets[first + r]
-            j, k = (y, r) if short else (r, y)
+            y: Any = np.uint64(targets[first + r])  # so that nobody asks whether it counts from the end
+            j, k = (y, np.uint64(r)) if short else (np.uint64(r), y)
             m[r] -= np.float64(z[first + r, y])
             own[r] = e[j, k]
             others[r] -= own[r]
@@ -295,20 +325,27 @@ def _index_kernel(
             own[r] /= one
             others[r] /= one
             losses[first + r] = _log1p(others[r] + (own[r] - 1.0)) + m[r]
-        if gradient:
+        if len(dz):
             for r in range(count):
                 own[r] = (scales[first + r] if scales.size else scale) / (others[r] + own[r]) / one
-            if short:
-                for j in range(c):
-                    for r in range(count):
-                        dz[j, first + r] = e[j, r] * own[r]
-            else:
-                for r in range(count):
-                    for j in range(c):
-                        dz[first + r, j] = e[r, j] * own[r]
+            _scaled(e, own, dz[first : first + count], short)
             for i in range(first, first + count if scales.size else first):
                 if scales[i] == 0.0:
-                    _clear(dz[:, i] if short else dz[i])
+                    _clear(dz[i])
+
+
+@_inline()
+def _scaled(e: Floats, factors: Floats, out: Array, short: bool) -> None:
+    """The terms of each row times a factor, written out."""
+    n, c = out.shape
+    if short:
+        for j in range(c):
+            for r in range(n):
+                out[r, j] = e[j, r] * factors[r]
+    else:
+        for r in range(n):
+            for j in range(c):
+                out[r, j] = e[r, j] * factors[r]
 
 
 @_inline()
@@ -319,7 +356,7 @@ def _clear(row: Array) -> None:
 
 
 def _soft_kernel(
-    start: int, stop: int, z: Array, t: Floats, scale: float, scales: Floats, gradient: bool, losses: Floats, dz: Array
+    start: int, stop: int, z: Array, t: Floats, scale: float, scales: Floats, losses: Floats, dz: Array
 ) -> None:
     """loss = sum_c t_c (m - z_c) + log1p(s') T, dz_j = (p_j T - t_j) * scale, all of it compensated
 
@@ -345,7 +382,7 @@ def _soft_kernel(
         q_others = _sum(terms, True)
         total = q_others + q[a]
         losses[i] = away + _log1p(rest) * total
-        if gradient:
+        if len(dz):
             factor = scales[i] if scales.size else scale
             p_a = total / (1.0 + rest)
             for j in range(c):
@@ -355,34 +392,26 @@ def _soft_kernel(
                 _clear(dz[i])
 
 
-def _softmax_kernel(start: int, stop: int, x: Array, out: Array) -> None:
+def _softmax_kernel(progress: Array, x: Array, out: Array) -> None:
     """p_j = e_j / (others + e_y)"""
     c, wide = x.shape[1], x.dtype == FLOAT64
     short, step, e = _room(c)
     m, sums = np.empty(step), np.empty(step)
-    for first in range(start, stop, step):
-        count = min(step, stop - first)
+    for first, count in _blocks(progress, len(x), step):
         _terms(x, first, count, e, m, sums, short, True)
         for r in range(count):
             if wide:
                 sums[r] = _sum(e[:, r], wide) if short else _sum(e[r], wide)
             sums[r] = 1.0 / sums[r]
-        for r in range(count):
-            if short:
-                for j in range(c):
-                    out[first + r, j] = e[j, r] * sums[r]
-            else:
-                for j in range(c):
-                    out[first + r, j] = e[r, j] * sums[r]
+        _scaled(e, sums, out[first : first + count], short)
 
 
-def _log_kernel(start: int, stop: int, x: Array, whole: bool, out: Array) -> None:
+def _log_kernel(progress: Array, x: Array, whole: bool, out: Array) -> None:
     """(x_j - m) - log1p(s') if all of the rows is asked for, else log-sum-exp m + log1p(s')"""
     c, wide = x.shape[1], x.dtype == FLOAT64
     one, (short, step, e) = _one(wide), _room(c)
     m, rest = np.empty(step), np.empty(step)
-    for first in range(start, stop, step):
-        count = min(step, stop - first)
+    for first, count in _blocks(progress, len(x), step):
         _terms(x, first, count, e, m, rest, short, wide)
         for r in range(count):
             rest[r] -= one
@@ -395,16 +424,30 @@ def _log_kernel(start: int, stop: int, x: Array, whole: bool, out: Array) -> Non
                 rest[r] = _others(e, r, a, short, wide) / one
         for r in range(count):
             rest[r] = _log1p(rest[r])
-        for r in range(count):
-            if whole:
+        if whole:
+            _minus(x[first : first + count], m, rest, out[first : first + count], short)
+        for i in range(first, first if whole else first + count):
+            r = i - first
+            if math.isinf(m[r]):  # the largest, unless there is a nan
                 for j in range(c):
-                    out[first + r, j] = (np.float64(x[first + r, j]) - m[r]) - rest[r]
-            elif math.isinf(m[r]):  # the largest, unless there is a nan
-                for j in range(c):
-                    m[r] += x[first + r, j] - x[first + r, j] if math.isnan(x[first + r, j]) else 0.0
-                out[first + r, 0] = m[r]
+                    m[r] += x[i, j] - x[i, j] if math.isnan(x[i, j]) else 0.0
+                out[i, 0] = m[r]
             else:
-                out[first + r, 0] = m[r] + rest[r]
+                out[i, 0] = m[r] + rest[r]
+
+
+@_inline()
+def _minus(x: Array, m: Floats, rest: Floats, out: Array, short: bool) -> None:
+    """The entries of each row minus two numbers, one after the other."""
+    n, c = x.shape
+    if short:
+        for j in range(c):
+            for r in range(n):
+                out[r, j] = (np.float64(x[r, j]) - m[r]) - rest[r]
+    else:
+        for r in range(n):
+            for j in range(c):
+                out[r, j] = (np.float64(x[r, j]) - m[r]) - rest[r]
 
 
 @_inline("reassoc")
@@ -424,25 +467,25 @@ def _total(g: Array) -> float:
     return total
 
 
-def _softmax_gradient_kernel(start: int, stop: int, g: Array, p: Array, out: Array) -> None:
+def _softmax_gradient_kernel(progress: Array, g: Array, p: Array, out: Array) -> None:
     """dx_j = p_j (g_j - sum_k g_k p_k)"""
     c = g.shape[1]
-    for i in range(start, stop):
-        total = np.float64(_dot(g[i, :FEW], p[i, :FEW]))
-        for j in range(FEW, c, FEW):
-            total += _dot(g[i, j : j + FEW], p[i, j : j + FEW])
-        mean = g.dtype.type(total)
-        for j in range(c):
-            out[i, j] = p[i, j] * (g[i, j] - mean)
+    for first, count in _blocks(progress, len(g), max(1, BLOCK // c)):
+        for i in range(first, first + count):
+            total = np.float64(_dot(g[i, :FEW], p[i, :FEW]))
+            for j in range(FEW, c, FEW):
+                total += _dot(g[i, j : j + FEW], p[i, j : j + FEW])
+            mean = g.dtype.type(total)
+            for j in range(c):
+                out[i, j] = p[i, j] * (g[i, j] - mean)
 
 
-def _log_softmax_gradient_kernel(start: int, stop: int, g: Array, z: Array, out: Array) -> None:
+def _log_softmax_gradient_kernel(progress: Array, g: Array, z: Array, out: Array) -> None:
     """dx_j = g_j - p_j sum_k g_k; where a p_j is almost 1, g_j (1 - p_j) - p_j sum_{k != j} g_k"""
     c, wide = z.shape[1], z.dtype == FLOAT64
     one, short, step = _one(wide), c <= SHORT, max(1, BLOCK // c)
     p = np.empty(step * c if short else 1, np.float32)
-    for first in range(start, stop, step):
-        count = min(step, stop - first)
+    for first, count in _blocks(progress, len(z), step):
         if short and not wide:
             flat = z[first : first + count].reshape(-1)  # as one row, which is longer
             for j in range(count * c):
@@ -466,13 +509,14 @@ def _log_softmax_gradient_kernel(start: int, stop: int, g: Array, z: Array, out:
 
 
 @functools.cache
-def _kernel(function: Function, dtype: Any) -> Function:
-    """A kernel for logits of this dtype: made when first needed, or read from where it was kept the last time."""
-    real = numba.from_dtype(dtype)
+def _kernel(function: Function, wide: bool) -> Function:
+    """A kernel for logits of float64, if `wide`, or float32: made when first needed, or read from where it was kept."""
+    real = types.float64 if wide else types.float32
     given = functools.partial(types.Array, layout="C", readonly=True)
-    kinds = dict.fromkeys(("z", "x", "p", "g"), given(real, 2)) | dict.fromkeys(("start", "stop"), types.intp)
+    kinds = dict.fromkeys(("z", "x", "p", "g"), given(real, 2)) | dict.fromkeys(("start", "stop", "n"), types.intp)
     kinds |= {"targets": given(types.int64, 1), "t": given(types.float64, 2)}
-    kinds |= {"scale": types.float64, "scales": given(types.float64, 1), "gradient": types.boolean}
+    kinds |= {"progress": types.Array(types.int64, 1, "C")}
+    kinds |= {"scale": types.float64, "scales": given(types.float64, 1)}
     kinds |= {"whole": types.boolean, "losses": types.Array(types.float64, 1, "C")}
     kinds |= dict.fromkeys(("dz", "out"), types.Array(real, 2, "C"))
     signature = tuple(kinds[name] for name in inspect.signature(function).parameters)
@@ -484,8 +528,20 @@ def _kernel(function: Function, dtype: Any) -> Function:
     return cast(Function, kernel)
 
 
+def _settle(progress: Array, n: int) -> None:
+    """Let other threads end the blocks they have begun, and then, which needs the interpreter's lock, their calls.
+
+    It does not take long, and if it does, someone else will wait for them: that is all it saves, but that is dear.
+    """
+    for _ in range(PATIENCE):
+        if _add(progress, DONE, 0) >= n:
+            break
+    for _ in range(COURTESY):
+        _add(progress, DONE, 0)
+
+
 NO_SCALES = np.empty(0)
-NO_GRADIENT = {np.dtype(real): np.empty((0, 0), real) for real in (np.float32, np.float64)}
+NO_GRADIENT = {real: np.empty((0, 0), real) for real in (FLOAT32, FLOAT64)}
 
 
 def cross_entropy(
@@ -506,10 +562,9 @@ def cross_entropy(
     """
     x = _readable(z)
     n, c = x.shape
-    losses, short = np.empty(n), require_classes(c) <= SHORT
-    dz = np.empty((n, c), x.dtype, order="F" if short else "C") if gradient else NO_GRADIENT[x.dtype]
-    y = _contiguous(targets, np.int64)
-    _run(_kernel(_index_kernel, x.dtype), n, c, x, y, *_scales(scale), gradient, losses, dz.T if short else dz)
+    require_classes(c)
+    losses, dz = np.empty(n), np.empty((n, c), x.dtype) if gradient else NO_GRADIENT[x.dtype]
+    _run(_index_kernel, x, _contiguous(targets, INT64), *_scales(scale), losses, dz)
     return losses, _rounded(dz, z.dtype) if gradient else None
 
 
@@ -533,11 +588,11 @@ def soft_cross_entropy(
     n, c = x.shape
     losses = np.empty(n)
     dz = np.empty((n, require_classes(c)), x.dtype) if gradient else NO_GRADIENT[x.dtype]
-    kernel, (factor, factors) = _kernel(_soft_kernel, x.dtype), _scales(scale)
+    kernel, (factor, factors) = _kernel(_soft_kernel, x.dtype == FLOAT64), _scales(scale)
 
     def block(part: slice) -> None:
         start, stop, _ = part.indices(n)
-        kernel(start, stop, x, _contiguous(target_rows(part), np.float64), factor, factors, gradient, losses, dz)
+        kernel(start, stop, x, _contiguous(target_rows(part), FLOAT64), factor, factors, losses, dz)
 
     rows.for_blocks(block, n, c)
     return losses, _rounded(dz, z.dtype) if gradient else None
@@ -599,46 +654,52 @@ def logsumexp(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: boo
     c = require_classes(math.prod(x.shape[i] for i in axes))
     z = _readable(np.moveaxis(x, axes, range(-len(axes), 0)).reshape(x.size // c, c))
     out = np.empty((len(z), 1), z.dtype)
-    _run(_kernel(_log_kernel, z.dtype), *z.shape, z, False, out)
+    _run(_log_kernel, z, False, out)
     shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes]
     return _rounded(out, x.dtype).reshape(shape)
 
 
 def _along(axis: int, function: Callable[..., None], *arrays: Array, **options: Any) -> Array:
     """What a kernel makes of the slices of the arrays, which have one shape and dtype, along `axis`."""
+    x = arrays[0]
+    if x.ndim == 2 and axis in (1, -1):
+        require_classes(x.shape[1])
+        given = [_readable(x) for x in arrays]
+        out = np.empty(x.shape, given[0].dtype)
+        _run(function, *given, *options.values(), out)
+        return out if out.dtype is x.dtype else _rounded(out, x.dtype)
     last = [x.swapaxes(axis, -1) for x in arrays]
     c = require_classes(last[0].shape[-1])
-    given = [_readable(x.reshape(x.size // c, c)) for x in last]
-    out = np.empty(given[0].shape, given[0].dtype)
-    _run(_kernel(function, out.dtype), len(out), c, *given, *options.values(), out)
-    return _rounded(out, arrays[0].dtype).reshape(last[0].shape).swapaxes(axis, -1)
+    rows = _along(1, function, *(x.reshape(x.size // c, c) for x in last), **options)
+    return rows.reshape(last[0].shape).swapaxes(axis, -1)
 
 
-def _run(kernel: Callable[..., None], n: int, c: int, *arguments: Any) -> None:
-    """Run a kernel on all rows, on several threads if that pays."""
-    if n * c < PARALLEL or threads.get_num_threads() == 1:
-        kernel(0, n, *arguments)
+def _run(function: Callable[..., None], z: Array, *arguments: Any) -> None:
+    """Run a kernel on all rows of z, on several threads if that pays."""
+    kernel, progress = _kernel(function, z.dtype == FLOAT64), np.zeros(PLACES, INT64)
+    if z.size < (CHEAP_PARALLEL if function is _softmax_gradient_kernel else PARALLEL):
+        kernel(progress, z, *arguments)
     else:
-        step = -(-n // PARTS)
-        threads.run(lambda start: kernel(start, min(start + step, n), *arguments), range(0, n, step))
+        with threads.helped(lambda: kernel(progress, z, *arguments)) as helpers:
+            kernel(progress, z, *arguments)
+            if helpers:
+                _kernel(_settle, False)(progress, len(z))
 
 
 def _readable(z: Array) -> Array:
     """`z` as the kernels read it: row by row, in float64 or float32."""
-    return _contiguous(z, np.float64 if z.dtype == np.float64 else np.float32)
+    dtype = z.dtype
+    return _contiguous(z, dtype if dtype in (FLOAT32, FLOAT64) else FLOAT32)
 
 
 def _contiguous(x: Array, dtype: Any) -> Array:
-    flags = x.flags
-    if x.dtype == dtype and flags.c_contiguous and flags.aligned:
-        return x
-    return np.require(x, dtype, ["C", "A"])
+    return x if x.dtype == dtype and x.flags.carray else np.require(x, dtype, ["C", "A"])
 
 
 def _scales(scale: float | Floats) -> tuple[float, Floats]:
     """One factor, and those of the rows where there are any."""
     if isinstance(scale, np.ndarray):
-        return 0.0, _contiguous(scale, np.float64)
+        return 0.0, _contiguous(scale, FLOAT64)
     return scale, NO_SCALES
 
 

@@ -15,18 +15,25 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    Request: TypeAlias = tuple[Future[None], contextvars.Context, Callable[[], None]]
+from typing import TypeVar
 
 Part = TypeVar("Part")
 
 VARIABLE = "TINYGRAD_CE_NUM_THREADS"
+
+
+class _Request:
+    """A call asked of a helper. Whoever takes hold of `taken` first decides: the helper makes it, or nobody does."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self.work: Callable[[], object] | None = work  # None once it has been called or will not be
+        self.context = contextvars.copy_context()
+        self.taken = threading.Lock()
+        self.ended = threading.Lock()
+        self.ended.acquire()
+        self.error: BaseException | None = None
 
 
 class _State:
@@ -35,7 +42,7 @@ class _State:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.helpers = 0
-        self.asked: SimpleQueue[Request] = SimpleQueue()
+        self.asked: SimpleQueue[_Request] = SimpleQueue()
         self.here = threading.local()  # has `busy` in a thread that is at work on a part
 
 
@@ -120,56 +127,67 @@ def together(work: Callable[[], object], count: int | None = None) -> None:
     does all that is left to do, whoever else is at it. Context variables, and so `np.errstate`, are the caller's in
     every thread. Called from within `work` it calls its own `work` in that thread alone.
     """
+    with helped(work, count):
+        work()
+
+
+@contextlib.contextmanager
+def helped(work: Callable[[], object], count: int | None = None) -> Iterator[int]:
+    """While the block runs, helpers call `work`: the threads there are, or `count` in all, but for this one.
+
+    Gives how many were asked. At the end of the block those that have begun are waited for; otherwise as `together`.
+    """
     here = _state.here
     alone = count == 1 or getattr(here, "busy", False)
     helpers = 0 if alone else min(get_num_threads(), count or sys.maxsize) - 1
-
-    def share() -> None:
-        here.busy = True
-        try:
-            work()
-        finally:
-            here.busy = False
-
     if helpers < 1:
-        work()
+        yield 0
         return
-    helping = _ask_for_help(share, helpers)
+    requests = [_Request(work) for _ in range(helpers)]
+    _ask(requests)
+    here.busy = True
     try:
-        share()
+        yield helpers
     finally:
-        begun = [helper for helper in helping if not helper.cancel()]
-        errors = [helper.exception() for helper in begun]  # waits for them
-    for error in errors:
-        if error is not None:
-            raise error
-
-
-def _ask_for_help(work: Callable[[], None], count: int) -> list[Future[None]]:
-    """Have `work` called by up to `count` more threads; by fewer when the system or the end of the program refuses."""
-    from concurrent.futures import Future  # loaded when used: it brings a good deal along
-
-    state, helping = _state, [Future[None]() for _ in range(count)]
-    with state.lock, contextlib.suppress(RuntimeError):
-        while state.helpers < count:
-            threading.Thread(target=_help, args=(state.asked,), name="tinygrad_ce", daemon=True).start()
-            state.helpers += 1
-    for future in helping:
-        state.asked.put((future, contextvars.copy_context(), work))
-    return helping
-
-
-def _help(asked: SimpleQueue[Request]) -> None:
-    while True:
-        future, context, work = asked.get()
-        if future.set_running_or_notify_cancel():
-            try:
-                context.run(work)
-            except BaseException as error:
-                future.set_exception(error)
+        here.busy = False
+        begun = []
+        for request in requests:
+            if request.taken.acquire(blocking=False):
+                request.work = None
             else:
-                future.set_result(None)
-        del future, context, work  # what they hold is not kept until the next request
+                begun.append(request)
+        for request in begun:
+            request.ended.acquire()
+    for request in begun:
+        if request.error is not None:
+            raise request.error
+
+
+def _ask(requests: list[_Request]) -> None:
+    """Have helpers make these calls; fewer helpers when the system or the end of the program refuses."""
+    state = _state
+    if state.helpers < len(requests):
+        with state.lock, contextlib.suppress(RuntimeError):
+            while state.helpers < len(requests):
+                threading.Thread(target=_help, args=(state,), name="tinygrad_ce", daemon=True).start()
+                state.helpers += 1
+    for request in requests:
+        state.asked.put(request)
+
+
+def _help(state: _State) -> None:
+    state.here.busy = True
+    while True:
+        request = state.asked.get()
+        if request.taken.acquire(blocking=False):
+            assert request.work is not None
+            try:
+                request.context.run(request.work)
+            except BaseException as error:
+                request.error = error
+            request.work = None
+            request.ended.release()
+        del request  # what it holds is not kept until the next one
 
 
 def _cpus() -> int:
