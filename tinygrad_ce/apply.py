@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_ce.arrays import HELD, check_dtype, to_array
-from tinygrad_ce.engine import Constant, Node
+from tinygrad_ce.engine import Constant, record
 from tinygrad_ce.mode import mode
 from tinygrad_ce.operators import Operators
 from tinygrad_ce.registry import Op
@@ -25,6 +25,7 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
 
     Python numbers stay weak, as in NumPy: float32 * 2.0 is float32.
     """
+    now = mode.__dict__  # of this thread
     arrays: list[Any] = []
     sources: list[Any] = []  # where a gradient goes: the node that made the input, a leaf, or (None) nowhere
     needed, bit = 0, 1
@@ -45,12 +46,12 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
         bit += bit
     if needed == 0 and all(type(x) in _WEAK for x in arrays):  # nothing that Python numbers could be weak beside
         arrays = [to_array(x) for x in arrays]
-    record = needed != 0 and mode.recording
+    recording = needed != 0 and now["recording"]
     try:
         if op.residual:
-            data, output = op.forward(*arrays, gradient=record, **attributes)
+            data, output = op.forward(*arrays, gradient=recording, **attributes)
         else:
-            data = output = op.forward(*arrays, **attributes)
+            data = output = op.forward(*arrays, **attributes) if attributes else op.forward(*arrays)
     except (ValueError, TypeError, IndexError, AttributeError) as error:
         raise op.explained(error, arrays) from error
     if type(data) is not np.ndarray:
@@ -60,16 +61,24 @@ def apply(op: type[Op], inputs: Sequence[Any], attributes: Mapping[str, Any] = _
     result = wrap(data)
     if op.meaning is not None:
         result._meaning = _inherited(inputs) if op.meaning == "inherited" else op.meaning
-    if record and data.dtype.kind == "f":
-        needs, constants, keep_output, dropped = op._plans.get((needed, bit)) or op.plan(needed, bit)
+    if recording and data.dtype.kind == "f":
+        needs, constants, keep_output, dropped = op._plans.get(needed | bit) or op.plan(needed, bit)
         for i in constants:
             sources[i] = _constant(inputs[i], arrays[i])
+        alike = len(dropped) == len(arrays)  # then one tuple will do: long chains of small ops are short of memory
         for i in dropped:
             source, x = sources[i], arrays[i]
-            arrays[i] = Constant(x.shape, x.dtype, None) if isinstance(source, Tensor) else source
-        result.node = Node(op, attributes, sources, needs, arrays, output if keep_output else None, data, mode.scope)
-    if mode.watcher is not None:
-        mode.watcher.made(op, inputs, result)
+            if isinstance(source, Tensor):
+                arrays[i] = Constant(x.shape, x.dtype, None)
+                alike = False
+            else:
+                arrays[i] = source
+        made_from = tuple(sources)
+        saved = made_from if alike else tuple(arrays)
+        kept_output = output if keep_output else None
+        result.node = record(op, attributes, made_from, needs, saved, kept_output, data, now["scope"])
+    if now["watcher"] is not None:
+        now["watcher"].made(op, inputs, result)
     return result
 
 
@@ -88,11 +97,11 @@ def _held(op: type[Op], data: Array) -> Array:
 
 def _constant(x: Any, array: Any) -> Constant:
     if type(array) is np.ndarray:
-        return Constant(array.shape, array.dtype, x.name if isinstance(x, Tensor) else None)
-    return Constant((), np.asarray(array).dtype, None, array)
+        return Constant(array.shape, array.dtype, x._name if isinstance(x, Tensor) else None)
+    return Constant((), _WEAK[type(array)], None, array)
 
 
-_WEAK = frozenset((int, float, bool))
+_WEAK = {kind: np.dtype(kind) for kind in (int, float, bool)}
 
 
 Operators.__apply_op__ = staticmethod(apply)

@@ -63,7 +63,7 @@ def grad(
     for i, x in enumerate(many_inputs):
         if not x.requires_grad:
             raise RuntimeError(f"grad: inputs[{i}] is {x!r}, which does not require a gradient")
-    roots = [(origin(z), incoming("grad", z, g)) for z, g in zip(many_outputs, many_gradients, strict=True)]
+    roots = [incoming("grad", z, g, create_graph) for z, g in zip(many_outputs, many_gradients, strict=True)]
     targets = [origin(x) for x in many_inputs]
     results, shared = run(roots, set(targets), create_graph if retain_graph is None else retain_graph, create_graph)
     gradients: list[Any] = []
@@ -98,26 +98,31 @@ def origin(x: Any) -> Any:
     return x if x.node is None else x.node
 
 
-def incoming(caller: str, output: Any, gradient: Any) -> Any:
-    """The gradient that flows into an output, checked."""
-    if not output.requires_grad:
+def incoming(caller: str, output: Any, gradient: Any, create_graph: bool) -> tuple[Any, Any]:
+    """Where a gradient of this output goes, and the gradient that flows into it, checked; a Tensor if recorded."""
+    source = origin(output)
+    if not source.requires_grad:
         raise RuntimeError(
             f"{caller}: {output!r} does not require a gradient; make a leaf it depends on with requires_grad=True, and "
             "compute it outside no_grad()"
         )
+    shape, dtype = source.shape, source.dtype
     if gradient is None:
-        if output.size != 1:
+        if shape and output.size != 1:
             raise RuntimeError(
-                f"{caller}: the output has shape {output.shape}; reduce it to one number with .sum() or .mean() "
+                f"{caller}: the output has shape {shape}; reduce it to one number with .sum() or .mean() "
                 "first, or pass a gradient of that shape"
             )
-        return _ONES[output.data.dtype] if output.data.ndim == 0 else np.ones(output.shape, output.dtype)
+        ones = np.ones(shape, dtype) if shape else _ONES[dtype]
+        return source, constant(ones) if create_graph else ones
     if isinstance(gradient, bool):
         raise TypeError(f"{caller}: gradient={gradient}; retain_graph and create_graph are keywords")
-    array = to_array(gradient.data if isinstance(gradient, Operators) else gradient, output.dtype)
-    if array.shape != output.shape:
-        raise ValueError(f"{caller}: the gradient has shape {array.shape}, expected the output's, {output.shape}")
-    return gradient if isinstance(gradient, Operators) and gradient.dtype == output.dtype else array
+    array = to_array(gradient.data if isinstance(gradient, Operators) else gradient, dtype)
+    if array.shape != shape:
+        raise ValueError(f"{caller}: the gradient has shape {array.shape}, expected the output's, {shape}")
+    if not create_graph:
+        return source, array
+    return source, gradient if isinstance(gradient, Operators) and gradient.dtype == dtype else constant(array)
 
 
 def run(
@@ -126,10 +131,8 @@ def run(
     """The backward pass, on arrays or recorded, and then the hooks of the leaves."""
     if create_graph:
         with enable_grad():
-            roots = [(source, g if isinstance(g, Operators) else constant(g)) for source, g in roots]
             results, shared = engine.backward(roots, targets, release=False, lift=_lift, observer=mode.watcher)
             return run_hooks(results), shared
-    roots = [(source, g.data if isinstance(g, Operators) else g) for source, g in roots]
     results, shared = engine.backward(roots, targets, release=not retain_graph, observer=mode.watcher)
     return run_hooks(results), shared
 

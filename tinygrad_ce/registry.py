@@ -96,7 +96,7 @@ class Op:
     # The typed public function, where `functional` writes one out.
     function: ClassVar[Callable[..., Any] | None] = None
 
-    _plans: ClassVar[dict[tuple[int, int], Plan]]
+    _plans: ClassVar[dict[int, Plan]]
 
     def __new__(cls, *inputs: Any, **attributes: Any) -> Any:
         if _ops.get(cls.name) is not cls:
@@ -188,7 +188,7 @@ class Op:
         keep_output, keep_inputs = cls._keeps(needs, count)
         constants = tuple(i for i in range(count) if i not in needs)
         dropped = tuple(i for i in range(count) if not keep_inputs[i])
-        plan = cls._plans[needed, end] = Plan(needs, constants, keep_output, dropped)
+        plan = cls._plans[needed | end] = Plan(needs, constants, keep_output, dropped)
         return plan
 
     @classmethod

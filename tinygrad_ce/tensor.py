@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tinygrad_ce.arrays import check_differentiable, plain, summary, to_array
-from tinygrad_ce.autograd import RemovableHandle, incoming, origin, own, run
+from tinygrad_ce.autograd import RemovableHandle, incoming, own, run
 from tinygrad_ce.engine import Node
 from tinygrad_ce.mode import enable_grad
 from tinygrad_ce.operators import Operators
@@ -35,7 +35,8 @@ class Tensor(Operators):
     dtype           convert to this dtype: float16, float32, float64, an integer or bool
     name            shown in pictures and messages
 
-    Raises TypeError for data that is not real numbers, and for `requires_grad=True` on integers or bools.
+    Raises TypeError for data that is not real numbers, for `requires_grad=True` on integers or bools, and for a
+    `requires_grad` that is neither True nor False.
 
     Arrays are not copied into the graph: one that is changed between forward and backward, a parameter by an optimizer
     say, changes the gradient. `detect_anomaly` finds such a change.
@@ -65,6 +66,11 @@ class Tensor(Operators):
         self, data: TensorLike, requires_grad: bool = False, dtype: DTypeLike | None = None, name: str | None = None
     ) -> None:
         array = to_array(data, dtype)
+        if not isinstance(requires_grad, (bool, np.bool_)):
+            raise TypeError(
+                f"Tensor: requires_grad={requires_grad!r}; expected True or False. The data comes first; "
+                "for zeros of a shape write Tensor(np.zeros(shape))"
+            )
         if requires_grad:
             check_differentiable(array.dtype)
             array = array.copy()
@@ -279,8 +285,7 @@ class Tensor(Operators):
         Raises RuntimeError if nothing here requires a gradient, if a tensor of several elements is given no gradient,
         or if the graph was freed; ValueError if the gradient's shape is wrong. No `.grad` has changed then.
         """
-        g = incoming("backward", self, gradient)
-        results, shared = run([(origin(self), g)], None, retain_graph, create_graph)
+        results, shared = run([incoming("backward", self, gradient, create_graph)], None, retain_graph, create_graph)
         for source, g in results.items():
             tensor = source if isinstance(source, Tensor) else source.retained()
             if tensor is not None:

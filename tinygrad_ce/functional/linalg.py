@@ -67,7 +67,7 @@ def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) ->
     inputs = (x, weight) if bias is None else (x, weight, bias)
     try:
         return apply(ops.Linear, inputs)
-    except AttributeError:  # a number has no shape; the error shall say so of a 0-d array
+    except TypeError:  # a number has no shape; the error shall say so of a 0-d array
         return apply(ops.Linear, [as_tensor(a) for a in inputs])
 
 

@@ -45,12 +45,13 @@ class Module:
         raise TypeError(f"{type(self).__name__} defines no forward(self, x, ...)")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        outer = mode.scope
-        mode.scope = (*outer, self)
+        now = mode.__dict__  # of this thread
+        outer = now["scope"]
+        now["scope"] = (*outer, self)
         try:
             return self.forward(*inputs, **options)
         finally:
-            mode.scope = outer
+            now["scope"] = outer
 
     def __setattr__(self, name: str, value: Any) -> None:
         _refuse_hidden(self, name, value)

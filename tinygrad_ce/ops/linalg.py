@@ -74,15 +74,22 @@ class Outer(Op):
         return np.outer(x, y)
 
 
-def _linear_dweight(g: Any, _z: Any, x: Any, _weight: Any, _bias: Any = None) -> Any:
-    if len(x.shape) != 2:
+# The method dot is BLAS behind half as many checks as matmul; of more than two axes it would be slow.
+
+
+def _linear_dx(g: Array, _z: Any, _x: Any, weight: Array, _bias: Any = None) -> Any:
+    return g.dot(weight) if g.ndim == 2 else np.matmul(g, weight)
+
+
+def _linear_dweight(g: Array, _z: Any, x: Array, _weight: Any, _bias: Any = None) -> Any:
+    if x.ndim != 2:
         rows = math.prod(x.shape[:-1])
         g, x = g.reshape((rows, g.shape[-1])), x.reshape((rows, x.shape[-1]))
-    return g.T @ x
+    return g.T.dot(x)
 
 
-def _linear_dbias(g: Any, _z: Any, _x: Any, _weight: Any, _bias: Any) -> Any:
-    if g.ndim == 2 and g.dtype != np.float16:
+def _linear_dbias(g: Array, _z: Any, _x: Any, _weight: Any, _bias: Any) -> Any:
+    if g.ndim == 2 and g.dtype.char != "e":
         return np.add.reduce(g, 0)
     return np.add.reduce(g, tuple(range(g.ndim - 1)), dtype=np.result_type(g, np.float32))
 
@@ -94,18 +101,17 @@ class Linear(FusedOp):
     formula = "z = x @ weight^T + bias"
     vjp_formula = "dx = g @ weight, dweight = g^T @ x, dbias = sum of the rows of g"
     latex = r"z = x W^\top + b"
-    vjps = (lambda g, _z, _x, weight, _bias=None: g @ weight, _linear_dweight, _linear_dbias)
+    vjps = (_linear_dx, _linear_dweight, _linear_dbias)
 
     @staticmethod
     def forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
         if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
-            raise ValueError(
-                f"linear: x has shape {x.shape} and weight {weight.shape}; expected x (..., in) and weight (out, in)"
-            )
-        z = x @ weight.T
+            expected = f"(..., {weight.shape[1]})" if weight.ndim == 2 else "(..., in) and weight (out, in)"
+            raise ValueError(f"linear: x has shape {x.shape} and weight {weight.shape}; expected x {expected}")
+        z: Array = x.dot(weight.T) if x.ndim == 2 else np.matmul(x, weight.T)
         if bias is None:
             return z
-        if bias.shape != weight.shape[:1]:
+        if bias.ndim != 1 or len(bias) != len(weight):
             raise ValueError(f"linear: bias has shape {bias.shape}, expected (out,) = {weight.shape[:1]}")
         if bias.dtype is not z.dtype:
             return z + bias

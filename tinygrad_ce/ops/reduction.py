@@ -15,16 +15,20 @@ from tinygrad_ce.ops.softmax import Softmax
 from tinygrad_ce.registry import Op, register
 
 
+def _is_half(x: Any) -> bool:
+    return bool(x.dtype.char == "e")  # a dtype takes five times as long to compare with a type
+
+
 def _wide(x: Any) -> Any:
-    return x.astype(np.float32) if x.dtype == np.float16 else x
+    return x.astype(np.float32) if _is_half(x) else x
 
 
 def _accumulator(x: Any) -> Any:
-    return np.float32 if x.dtype == np.float16 else None
+    return np.float32 if _is_half(x) else None
 
 
 def _round(z: Any, x: Any) -> Any:
-    return z.astype(np.float16) if x.dtype == np.float16 else z
+    return z.astype(np.float16) if _is_half(x) else z
 
 
 def _count(shape: tuple[int, ...], axis: Any) -> int:
@@ -70,7 +74,9 @@ class Sum(Op):
 
     @staticmethod
     def forward(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-        return _round(x.sum(axis, dtype=_accumulator(x), keepdims=keepdims), x)
+        if _is_half(x):
+            return x.sum(axis, np.float32, keepdims=keepdims).astype(np.float16)
+        return x.sum(axis, keepdims=keepdims)
 
 
 def _mean(x: Any, axis: Any, keepdims: bool) -> Any:
