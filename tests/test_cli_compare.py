@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -159,7 +160,7 @@ class TestSweep:
     def test_it_makes_its_own_logits(self, capsys):
         assert refused(capsys, "--sweep", "--preset", "half") == "--sweep makes its own logits: leave out --preset"
         assert refused(capsys, "--sweep", "--scale", 2) == "--sweep makes its own logits: leave out --scale"
-        assert refused(capsys, "--sweep", "all") == "--sweep: expected margins or scales, found 'all'"
+        assert refused(capsys, "--sweep", "all").startswith("--sweep: expected margins or scales, found 'all'")
 
 
 class TestPlot:
@@ -179,11 +180,18 @@ class TestPlot:
         assert "ends in .png, .svg or .pdf" in refused(capsys, "--plot", tmp_path / "out.txt")
         assert f"there is no folder {tmp_path / 'no'}" in refused(capsys, "--plot", tmp_path / "no" / "out.png")
         (tmp_path / "dir.png").mkdir()
-        assert main(["compare", *map(str, SMALL), "--plot", str(tmp_path / "dir.png")]) == 2
-        (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"tinygrad-ce: --plot: cannot write to {tmp_path / 'dir.png'}: ")
+        assert "is a folder; name a file in it" in refused(capsys, "--plot", tmp_path / "dir.png")
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
         assert 'pip install "tinygrad_ce[plot]"' in refused(capsys, "--plot", tmp_path / "out.png")
+
+    def test_the_disk_is_full(self, capsys, tmp_path, monkeypatch):
+        def full(*_, **__):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+        path = tmp_path / "out.png"
+        assert main(["compare", *map(str, SMALL), "--plot", str(path)]) == 2
+        assert capsys.readouterr().err == f"tinygrad-ce: --plot: cannot write to {path}: No space left on device\n"
 
 
 @pytest.mark.usefixtures("wrong")
@@ -205,18 +213,25 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--preset", "nan"], "--preset: no preset 'nan'; there are overflow, absorption, masked, "),
+            (
+                ["--preset", "nan"],
+                "--preset: expected overflow, absorption, masked, confident, all-ignored or half, ",
+            ),
             (["--dtype", "int32"], "--dtype: expected float16, float32 or float64, found 'int32'"),
             (["--batch", "0"], "--batch: expected a whole number of at least 1, found '0'"),
             (["--classes", "1"], "--classes: expected a whole number of at least 2, found '1'"),
             (["--scale", "-1"], "--scale: expected a finite number of at least 0, found '-1'"),
             (["--scale", "nan"], "--scale: expected a finite number of at least 0, found 'nan'"),
             (["--margin", "big"], "--margin: expected a finite number of at least 0, found 'big'"),
-            (["--scale", "1e300"], "logits of this --scale or --margin overflow float32"),
-            (["--margin", "1e6", "--dtype", "float16"], "logits of this --scale or --margin overflow float16"),
+            (["--scale", "1e300"], "--scale 1e+300: the logits overflow float32; take less"),
+            (["--margin", "1e6", "--dtype", "float16"], "--margin 1e+06: the logits overflow float16; take less"),
             (["--preset", "half", "--batch", "3"], "--batch is for random logits: leave it out with --preset"),
             (["--seed", "x"], "--seed: expected a whole number of at least 0, found 'x'"),
-            (["extra"], "unrecognized arguments: extra"),
+            (["--batch", "99999999999999"], "not enough memory; take fewer rows or classes"),
+            (["--sweep", "--batch", "99999999999999"], "not enough memory; take fewer rows or classes"),
+            (["--plot", "errors.jpg"], "--plot: errors.jpg: expected a name that ends in .png, .svg or .pdf"),
+            (["--plot", "no/errors.png"], "--plot: cannot write to no/errors.png: there is no folder no"),
+            (["extra"], "unrecognized arguments: extra; see tinygrad-ce compare --help"),
         ],
     )
     def test_wrong_usage(self, capsys, arguments, message):
@@ -238,7 +253,8 @@ class TestRefusals:
             (np.ones((0, 3)), np.zeros(0, int), "have no rows to compare"),
             (np.ones((2, 0)), np.zeros(2, int), "no classes"),
             (np.float64(1), np.array(0), "class axis"),
-            (np.ones((2, 3)), np.array([None, 1]), "no .npy file of numpy.save"),
+            (np.ones((2, 3)), np.array([0, -1]), "if -1 marks rows to leave out, write -100 in their place"),
+            (np.ones((2, 3)), np.array([None, 1]), "cannot be read: Object arrays"),
         ],
     )
     def test_bad_arrays(self, capsys, tmp_path, logits, targets, message):
@@ -261,10 +277,22 @@ class TestRefusals:
             line = refused(capsys, "--logits", path, "--targets", good)
             assert line.startswith("--logits: ")
             assert str(path) in line
+            assert "pickle" not in line
+            if name in ("text.npy", "empty.npy"):
+                assert line == f"--logits: {path} is no .npy file; write one with numpy.save"
         assert "holds several arrays" in refused(capsys, "--logits", tmp_path / "two.npz", "--targets", good)
         missing = refused(capsys, "--logits", tmp_path / "no.npy", "--targets", good)
         assert missing == f"--logits: cannot read {tmp_path / 'no.npy'}: No such file or directory"
         assert refused(capsys, "--logits", tmp_path, "--targets", good).startswith("--logits: cannot read ")
+
+    def test_a_warning_is_a_line(self, capsys, tmp_path):
+        files = saved(tmp_path, logits=np.ones((2, 3)), targets=np.ones((2, 3)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            assert main(["compare", *map(str, files)]) == 0
+        said = capsys.readouterr().err
+        assert said.startswith("tinygrad-ce: warning: softmax_cross_entropy: the targets are probabilities but do not")
+        assert said.count("\n") == 1
 
     def test_sources_exclude_each_other(self, capsys, tmp_path):
         files = saved(tmp_path, logits=np.ones((1, 2)), targets=np.array([0]))

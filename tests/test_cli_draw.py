@@ -137,6 +137,11 @@ class TestScript:
         assert table.startswith("MLP: 6 ops")
         assert {"loss", "penalty", "weight"} <= set(column(table, "name"))
 
+    def test_a_leaf_has_the_name_of_its_variable(self, capsys, tmp_path):
+        path = written(tmp_path, "import tinygrad_ce as tg\nbias = tg.Tensor([1.0], requires_grad=True)\n")
+        assert run(capsys, f"{path}:bias").startswith("bias: nothing recorded: ")
+        assert column(run(capsys, f"{path}:bias"), "name") == ["bias"]
+
     def test_a_tensor_that_the_model_has_no_part_in(self, capsys, script):
         table = run(capsys, f"{script}:penalty")
         assert column(table, "name") == ["weight", "", "penalty"]
@@ -288,7 +293,7 @@ class TestRefused:
             ([*SMALL, "train.py:loss"], "draw --model or train.py:loss, not both"),
             (["train.py:loss", "--batch", "4"], "--batch is for --model: leave it out with a script"),
             (["train.py:loss", "--seed", "0"], "--seed is for --model: leave it out with a script"),
-            ([*SMALL, "--activation", "rleu"], "activation='rleu'; expected one of relu, "),
+            ([*SMALL, "--activation", "rleu"], "--activation: expected relu, leaky_relu, elu, "),
             ([*SMALL, "--loss", "fussed"], "--loss: expected fused, unfused or both, found 'fussed'"),
             ([*SMALL, "--batch", "0"], "--batch: expected a whole number of at least 1, found '0'"),
             ([*SMALL, "--depth", "0"], "--depth: expected a whole number of at least 1, found '0'"),
@@ -346,7 +351,9 @@ class TestRefused:
     )
     def test_a_script_that_fails(self, capsys, tmp_path, text, message):
         path = written(tmp_path, text)
-        assert refused(capsys, f"{path}:loss").startswith(f"{path}, {message}")
+        said = refused(capsys, f"{path}:loss")
+        assert said.startswith(f"{path}, {message}")
+        assert said.count(path.name) == 1
 
     def test_a_script_that_is_interrupted(self, capsys, tmp_path):
         path = written(tmp_path, "raise KeyboardInterrupt\n")

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import tinygrad_ce as tg
+from tests.command_line import empty_folder, refused, run
 from tinygrad_ce.cli import main
 
 NAMES = ("sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)")
@@ -21,11 +22,7 @@ CLASSES = ("setosa", "versicolor", "virginica")
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """A folder of its own, and no colours."""
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "NO_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return empty_folder(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -53,27 +50,6 @@ def write(path, head, rows):
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([*([head] if head else []), *rows])
     return path
-
-
-def run(capsys, *arguments):
-    """What is printed, by a command that goes well."""
-    capsys.readouterr()
-    status = main([*map(str, arguments)])
-    captured = capsys.readouterr()
-    assert status == 0, captured.err
-    assert captured.err == ""
-    assert "\x1b" not in captured.out
-    return captured.out
-
-
-def refused(capsys, *arguments):
-    """The line by which a command is refused; nothing is on standard output."""
-    capsys.readouterr()
-    assert main([*map(str, arguments)]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    return captured.err.removeprefix("tinygrad-ce: ").rstrip("\n")
 
 
 def by_hand(path, x):
@@ -339,7 +315,7 @@ class TestRefusals:
     def test_classes_that_the_model_does_not_know(self, capsys, model, here):
         (here / "t.csv").write_text(f"{','.join(NAMES)},species\n1,2,3,4,setosa\n1,2,3,4,rose\n")
         assert refused(capsys, "eval", model, "t.csv") == (
-            "t.csv: 1 bad row; mend them or take them out: line 3: 'species' is 'rose', which is none of the classes "
+            "t.csv: 1 bad row; mend it or take it out: line 3: 'species' is 'rose', which is none of the classes "
             "'setosa', 'versicolor', 'virginica'"
         )
         np.savez("t.npz", inputs=np.ones((3, 4)), targets=np.array(["rose", "setosa", "tulip"]))

@@ -1,12 +1,13 @@
-"""The command line, `tinygrad-ce`. A command is a module: `add` declares its arguments, `run` runs it."""
+"""The command line, `tinygrad-ce`. A command is a module: `add_arguments` declares its arguments, `run` runs it."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tinygrad_ce import __version__
 from tinygrad_ce.cli import compare, draw, evaluate, ops, predict, quickstart, train
@@ -21,7 +22,7 @@ examples:
   tinygrad-ce quickstart                  see it all: train, compare, draw (a few seconds)
   tinygrad-ce train --data digits         a network for a data set, a CSV or an NPZ file
   tinygrad-ce predict m.safetensors x.csv the classes of new rows, by a trained network
-  tinygrad-ce compare --preset confident  the loss spelled in eight ways, against the truth
+  tinygrad-ce compare --preset confident  the loss in several spellings, against the truth
   tinygrad-ce draw --model 64-32-10       the ops of a network, with gradients and bytes
   tinygrad-ce draw train.py:loss          what a script computes
   tinygrad-ce ops                         what can be differentiated
@@ -37,8 +38,22 @@ pipe stopped reading
 
 
 class _Parser(argparse.ArgumentParser):
+    """One that refuses in one line, and knows what was meant."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see {self.prog} --help")
+        raise UsageError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Refuse what is unknown here: a command would leave it to the parser above, which has none of its options."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            near = difflib.get_close_matches(unknown[0].partition("=")[0], self._option_string_actions)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return found, unknown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except UsageError as error:
         print(f"tinygrad-ce: {error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("tinygrad-ce: not enough memory", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("tinygrad-ce: interrupted", file=sys.stderr)
@@ -86,11 +104,13 @@ def _parser() -> _Parser:
         prog="tinygrad-ce",
         description="Reverse-mode automatic differentiation on NumPy, with an exact softmax cross-entropy.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"tinygrad-ce {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command")
     for command in COMMANDS:
-        command.add(commands)
+        its = commands.add_parser(
+            command.NAME, help=command.HELP, description=command.DESCRIPTION, epilog=command.EPILOG
+        )
+        its.set_defaults(run=command.run)
+        command.add_arguments(its)
     return parser

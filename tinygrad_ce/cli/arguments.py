@@ -6,10 +6,15 @@ import argparse
 import math
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tinygrad_ce.cli.terminal import UsageError
+
+
+def alternatives(choices: Sequence[str]) -> str:
+    """`a, b or c`."""
+    return ", ".join(choices[:-1]) + " or " * (len(choices) > 1) + choices[-1]
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
@@ -17,7 +22,7 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
     def choice(text: str) -> str:
         if text not in choices:
-            raise argparse.ArgumentTypeError(f"expected {', '.join(choices[:-1])} or {choices[-1]}, found {text!r}")
+            raise argparse.ArgumentTypeError(f"expected {alternatives(choices)}, found {text!r}")
         return text
 
     return choice
@@ -28,6 +33,21 @@ def sizes(text: str) -> list[int]:
     if not re.fullmatch(r"[1-9][0-9]{0,8}(-[1-9][0-9]{0,8})+", text):
         raise argparse.ArgumentTypeError(f"expected whole numbers with hyphens, such as 784-256-10, found {text!r}")
     return [int(part) for part in text.split("-")]
+
+
+def at_least(lowest: int) -> Callable[[str], int]:
+    """An argument type: whole numbers from `lowest` on."""
+
+    def whole_number(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = lowest - 1
+        if number < lowest:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {lowest}, found {text!r}")
+        return number
+
+    return whole_number
 
 
 def positive(text: str) -> float:
@@ -55,14 +75,14 @@ def _number(text: str, valid: Callable[[float], bool], expected: str) -> float:
     return number
 
 
-def check_writable(option: str, path: Path | None, suffix: str) -> None:
-    """UsageError unless a file of this name, which ends as it should, can be written."""
+def check_writable(option: str, path: Path | None, *suffixes: str) -> None:
+    """UsageError unless a file of this name, which ends in one of these, can be written."""
     if path is None:
         return
     if path.is_dir():
         raise UsageError(f"{option}: {path} is a folder; name a file in it")
-    if path.suffix != suffix:
-        raise UsageError(f"{option}: {path}: expected a name that ends in {suffix}")
+    if path.suffix not in suffixes:
+        raise UsageError(f"{option}: {path}: expected a name that ends in {alternatives(suffixes)}")
     if not path.parent.is_dir():
         raise UsageError(f"{option}: cannot write to {path}: there is no folder {path.parent}")
     try:

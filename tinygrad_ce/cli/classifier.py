@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,13 @@ from tinygrad_ce.training.saving import CHECKPOINT, FORMAT, description
 
 Array = NDArray[Any]
 KEY = "classifier"  # of the metadata
+
+
+def add_model_and_data(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which model is run, and on what."""
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a file of `tinygrad-ce train --out`")
+    parser.add_argument("data", metavar="DATA", help="a .csv, .tsv, .txt or .npz file, or a set's name")
+    sources.add_download(parser)
 
 
 @dataclass(frozen=True)

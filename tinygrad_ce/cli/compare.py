@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_ce.cli.arguments import from_zero
-from tinygrad_ce.cli.terminal import UsageError, at_least, one_line, say, sentences, show
+from tinygrad_ce.cli.arguments import alternatives, at_least, check_writable, from_zero, one_of
+from tinygrad_ce.cli.terminal import UsageError, one_line, say, sentences, show, warnings_in_a_line
 from tinygrad_ce.compare import Comparison, Sweep, compare_gradients, sweep
 from tinygrad_ce.compare.sweep import MARGINS, SCALES, with_margin
 
 Array = NDArray[Any]
 
+NAME = "compare"
+HELP = "hold the fused loss and its other spellings against the truth"
 DESCRIPTION = """\
 Compute the softmax cross-entropy and its gradient in several ways on the same logits, and hold
 each against the truth, computed in more digits: the fused op, log-softmax + NLL, the chain of
@@ -29,25 +32,6 @@ in ULP), elements lost to 0, nan or infinite, ops, bytes kept, time and memory, 
 The logits come from a file, from a preset, or from random numbers.
 """
 
-EPILOG = """\
-presets:
-{presets}
-
-files:
-  logits.npy    floating, (N, C) or any shape with the classes on the last axis
-  targets.npy   class indices (N,), or probabilities of the shape of the logits
-
-examples:
-  tinygrad-ce compare                                    32 x 10 random logits
-  tinygrad-ce compare --margin 25                        confident and right
-  tinygrad-ce compare --preset overflow
-  tinygrad-ce compare --logits z.npy --targets y.npy --json > report.json
-  tinygrad-ce compare --sweep --plot sweep.png           where does each chain start to fail?
-
-exit status: 0 the fused op, and log-softmax + NLL, agree with the truth; 1 one of them does not;
-2 wrong usage or bad input
-"""
-
 
 @dataclass(frozen=True)
 class Preset:
@@ -55,7 +39,6 @@ class Preset:
 
     what: str
     make: Callable[[np.random.Generator], tuple[Array, Array]]
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _overflow(rng: np.random.Generator) -> tuple[Array, Array]:
@@ -95,24 +78,39 @@ PRESETS: Mapping[str, Preset] = {
     "half": Preset("70,000 rows in float16: their sum overflows float16", _half),
 }
 
+_LISTED = "\n".join(f"  {name:<13} {preset.what}" for name, preset in PRESETS.items())
+
+EPILOG = f"""\
+presets:
+{_LISTED}
+
+files:
+  logits.npy    floating, (N, C) or any shape with the classes on the last axis
+  targets.npy   class indices (N,), or probabilities of the shape of the logits
+
+examples:
+  tinygrad-ce compare                                    32 x 10 random logits
+  tinygrad-ce compare --margin 25                        confident and right
+  tinygrad-ce compare --preset overflow
+  tinygrad-ce compare --logits z.npy --targets y.npy --json > report.json
+  tinygrad-ce compare --sweep --plot sweep.png           where does each chain start to fail?
+
+exit status: 0 the fused op, and log-softmax + NLL, agree with the truth; 1 one of them does not;
+2 wrong usage or bad input
+"""
+
+DTYPES = ("float16", "float32", "float64")
 RANDOM: Mapping[str, Any] = {"batch": 32, "classes": 10, "scale": 1.0, "margin": None, "dtype": "float32"}
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "compare",
-        help="hold the fused loss and its other spellings against the truth",
-        description=DESCRIPTION,
-        epilog=EPILOG.format(presets="\n".join(f"  {name:<13} {preset.what}" for name, preset in PRESETS.items())),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     files = parser.add_argument_group("logits from files")
     files.add_argument("--logits", type=Path, metavar="FILE.npy", help="of numpy.save")
     files.add_argument("--targets", type=Path, metavar="FILE.npy", help="of numpy.save")
-    parser.add_argument_group("logits from a preset").add_argument("--preset", metavar="NAME", help="see below")
+    parser.add_argument_group("logits from a preset").add_argument(
+        "--preset", type=one_of(*PRESETS), metavar="NAME", help="see below"
+    )
     random = parser.add_argument_group("random logits")
     random.add_argument("--batch", type=at_least(1), metavar="N", help="rows (default: 32; 8 for --sweep)")
     random.add_argument("--classes", type=at_least(2), metavar="N", help="columns (default: 10)")
@@ -120,12 +118,14 @@ def add(commands: Any) -> None:
     random.add_argument(
         "--margin", type=from_zero, metavar="X", help="raise each target's logit this far above the next (default: not)"
     )
-    random.add_argument("--dtype", metavar="NAME", help="float16, float32 or float64 (default: float32)")
+    random.add_argument(
+        "--dtype", type=one_of(*DTYPES), metavar="NAME", help="float16, float32 or float64 (default: float32)"
+    )
     parser.add_argument(
         "--seed", type=at_least(0), default=0, metavar="N", help="of the random numbers (default: %(default)s)"
     )
     parser.add_argument(
-        "--sweep", nargs="?", const="margins", metavar="WHAT",
+        "--sweep", type=one_of("margins", "scales"), nargs="?", const="margins", metavar="WHAT",
         help="run a range of margins (or `--sweep scales`) and tell from where on each chain fails",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -136,12 +136,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; 0 if what should agree with the truth does, else 1."""
     _check_plot(arguments.plot)
     _check_sources(arguments)
-    found: Comparison | Sweep
-    if arguments.sweep is not None:
-        found = _sweep(arguments)
+    with warnings_in_a_line():
+        found = _found(arguments)
+    if isinstance(found, Sweep):
         failing = sorted({p.chain for p in found.points if p.fails and p.chain in ("fused", "log-softmax + NLL")})
     else:
-        found = _compare(arguments)
         failing = [chain.name for chain in found.chains if chain.agrees and not chain.beyond <= 1]
     if arguments.json:
         print(json.dumps({**found.to_json(), "failing": failing}, indent=1, allow_nan=False))
@@ -160,21 +159,23 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failing else 0
 
 
-def _compare(arguments: argparse.Namespace) -> Comparison:
-    logits, targets, options = _input(arguments)
+def _found(arguments: argparse.Namespace) -> Comparison | Sweep:
     try:
-        return compare_gradients(logits, targets, **options)
+        if arguments.sweep is not None:
+            return _sweep(arguments)
+        return compare_gradients(*_input(arguments))
+    except MemoryError:
+        raise UsageError("not enough memory; take fewer rows or classes") from None
     except (ValueError, TypeError, IndexError) as error:
-        raise UsageError(one_line(error)) from None
+        said = re.sub(r"write ignore_index=-?\d+", "write -100 in their place", one_line(error))
+        raise UsageError(said) from None
 
 
 def _sweep(arguments: argparse.Namespace) -> Sweep:
-    if arguments.sweep not in ("margins", "scales"):
-        raise UsageError(f"--sweep: expected margins or scales, found {arguments.sweep!r}")
     values: dict[str, Any] = {"margins": MARGINS} if arguments.sweep == "margins" else {"scales": SCALES}
     return sweep(
-        **values, dtypes=[_dtype(arguments.dtype)], rows=arguments.batch or 8, classes=arguments.classes or 10,
-        seed=arguments.seed,
+        **values, dtypes=[arguments.dtype or RANDOM["dtype"]], rows=arguments.batch or 8,
+        classes=arguments.classes or RANDOM["classes"], seed=arguments.seed,
     )  # fmt: skip
 
 
@@ -197,38 +198,28 @@ def _check_sources(arguments: argparse.Namespace) -> None:
         raise UsageError(f"{given[0]} is for random logits: leave it out with {'--logits' if files else '--preset'}")
 
 
-def _input(arguments: argparse.Namespace) -> tuple[Array, Array, Mapping[str, Any]]:
+def _input(arguments: argparse.Namespace) -> tuple[Array, Array]:
     rng = np.random.default_rng(arguments.seed)
     if arguments.logits is not None:
-        return _logits_from(arguments.logits), _load("--targets", arguments.targets), {}
+        return _logits_from(arguments.logits), _load("--targets", arguments.targets)
     if arguments.preset is not None:
-        if arguments.preset not in PRESETS:
-            raise UsageError(f"--preset: no preset {arguments.preset!r}; there are {', '.join(PRESETS)}")
-        preset = PRESETS[arguments.preset]
-        return *preset.make(rng), preset.options
+        return PRESETS[arguments.preset].make(rng)
     chosen = {name: default if (x := getattr(arguments, name)) is None else x for name, default in RANDOM.items()}
-    dtype = _dtype(chosen["dtype"])
     z = rng.normal(size=(chosen["batch"], chosen["classes"])) * chosen["scale"]
     y = rng.integers(0, chosen["classes"], chosen["batch"])
     z = z if chosen["margin"] is None else with_margin(z, y, chosen["margin"])
     with np.errstate(over="ignore"):
-        z = z.astype(dtype)
+        z = z.astype(chosen["dtype"])
     if not np.isfinite(z).all():
-        raise UsageError(f"logits of this --scale or --margin overflow {dtype}")
-    return z, y, {}
-
-
-def _dtype(name: str | None) -> str:
-    name = name or "float32"
-    if name not in ("float16", "float32", "float64"):
-        raise UsageError(f"--dtype: expected float16, float32 or float64, found {name!r}")
-    return name
+        given = [f"--{name} {x:g}" for name in ("scale", "margin") if (x := getattr(arguments, name)) is not None]
+        raise UsageError(f"{' and '.join(given)}: the logits overflow {chosen['dtype']}; take less")
+    return z, y
 
 
 def _logits_from(path: Path) -> Array:
     z = _load("--logits", path)
     if z.dtype.kind != "f" or z.dtype.itemsize > 8:
-        raise UsageError(f"--logits: {path} holds {z.dtype}, expected float16, float32 or float64")
+        raise UsageError(f"--logits: {path} holds {z.dtype}, expected {alternatives(DTYPES)}")
     z = z.astype(z.dtype.newbyteorder("="), copy=False)
     for kind, wrong in (("nan", np.isnan(z)), ("inf", np.isposinf(z))):
         if wrong.any():
@@ -240,12 +231,15 @@ def _logits_from(path: Path) -> Array:
 def _load(option: str, path: Path) -> Array:
     try:
         with path.open("rb") as file:
+            if not file.read(6).startswith((np.lib.format.MAGIC_PREFIX, b"PK")):  # else numpy takes it for a pickle
+                raise UsageError(f"{option}: {path} is no .npy file; write one with numpy.save")
+            file.seek(0)
             found = np.load(file, allow_pickle=False)
+    except UsageError:
+        raise
     except OSError as error:
         raise UsageError(f"{option}: cannot read {path}: {error.strerror or 'no .npy file of numpy.save'}") from None
-    except (ValueError, EOFError, SyntaxError, KeyError, MemoryError, OverflowError) as error:
-        raise UsageError(f"{option}: {path} is no .npy file of numpy.save: {one_line(error)}") from None
-    except Exception as error:  # damaged archives raise what zipfile and zlib think fit
+    except Exception as error:  # damaged files raise what numpy, zipfile and zlib think fit
         raise UsageError(f"{option}: {path} cannot be read: {one_line(error)}") from None
     if not isinstance(found, np.ndarray):
         raise UsageError(f"{option}: {path} holds several arrays; save one with numpy.save")
@@ -260,10 +254,7 @@ def _check_plot(path: Path | None) -> None:
     """Find out before any work is done whether the plot can be drawn and written."""
     if path is None:
         return
-    if path.suffix not in (".png", ".svg", ".pdf"):
-        raise UsageError(f"--plot: {path}: expected a name that ends in .png, .svg or .pdf")
-    if not path.parent.is_dir():
-        raise UsageError(f"--plot: cannot write to {path}: there is no folder {path.parent}")
+    check_writable("--plot", path, ".png", ".svg", ".pdf")
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:

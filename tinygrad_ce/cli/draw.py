@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_ce import engine
-from tinygrad_ce.cli.arguments import one_of, sizes
-from tinygrad_ce.cli.terminal import UsageError, at_least, one_line, say
+from tinygrad_ce.cli.arguments import at_least, one_of, sizes
+from tinygrad_ce.cli.recipe import ACTIVATIONS
+from tinygrad_ce.cli.terminal import UsageError, one_line, say
 from tinygrad_ce.compare import CHAINS
 from tinygrad_ce.functional import softmax_cross_entropy
 from tinygrad_ce.graph import Graph
@@ -43,6 +44,8 @@ FORMS: Mapping[str, Callable[[Picture], str | bytes]] = {
 SUFFIXES = {**{f".{form}": form for form in FORMS}, ".gv": "dot", ".htm": "html"}
 BINARY = ("png", "pdf")
 
+NAME = "draw"
+HELP = "draw a computation graph, of a network or of a script's tensors"
 DESCRIPTION = """\
 Draw a computation graph: a card for every op, with the shape it makes, the gradient that reaches
 it, and the bytes it keeps for the backward pass.
@@ -71,21 +74,13 @@ exit status: 0 done, 2 wrong usage, a script that fails, or nothing to draw with
 """
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "draw",
-        help="draw a computation graph, of a network or of a script's tensors",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument("script", nargs="?", metavar="FILE.py:NAME", help="a script, and what to draw of it")
     made = parser.add_argument_group("a network made on the spot")
     made.add_argument("--model", type=sizes, metavar="SIZES", help="units of its layers, such as 784-256-10")
-    made.add_argument("--activation", metavar="NAME", help="between its layers (default: relu)")
+    made.add_argument("--activation", type=one_of(*ACTIVATIONS), metavar="NAME",
+                      help="between its layers (default: relu)")  # fmt: skip
     made.add_argument("--loss", type=one_of(*LOSSES, "both"), metavar="HOW",
                       help="fused, unfused, or both side by side (default: fused)")  # fmt: skip
     made.add_argument("--batch", type=at_least(1), metavar="N", help="rows of its input (default: 32)")
@@ -235,7 +230,8 @@ def _failure(path: str, error: BaseException) -> str:
     where = f"{path}, line {line}" if line else path
     if isinstance(error, SystemExit):
         return f"{where}: the script left by sys.exit({error.code or ''}), and its variables are gone"
-    return f"{where}: {type(error).__name__}: {one_line(error)}"
+    message = error.msg if isinstance(error, SyntaxError) else one_line(error)  # whose text has the place once more
+    return f"{where}: {type(error).__name__}: {message}"
 
 
 def _of_script(file: Path, name: str, namespace: Mapping[str, Any], options: Mapping[str, Any]) -> Picture:
@@ -258,7 +254,7 @@ def _of_script(file: Path, name: str, namespace: Mapping[str, Any], options: Map
     nodes = engine.topological(z.node for z in outputs)
     live = all(node.saved is not None for node in nodes)
     scalar = all(z.size == 1 and z.requires_grad for z in outputs)
-    graph = {*nodes, *(x for node in nodes for x in node.inputs)}
+    graph = {*outputs, *nodes, *(x for node in nodes for x in node.inputs)}
     model = _model_in(variables, graph)
     inputs = _named(variables, graph, model)
     return draw(outputs, model=model, inputs=inputs, gradients=True if live and scalar else "auto", **options)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinygrad_ce import functional as F
 from tinygrad_ce.cli import sources
-from tinygrad_ce.cli.classifier import Classifier, running
+from tinygrad_ce.cli.classifier import Classifier, add_model_and_data, running
 from tinygrad_ce.cli.terminal import say, show
 from tinygrad_ce.tensor import Tensor
 from tinygrad_ce.training import (
@@ -22,12 +21,14 @@ from tinygrad_ce.training import (
     predict_proba,
 )
 
-DESCRIPTION = """\
+NAME = "eval"
+HELP = "measure a trained model: accuracy, loss, each class, calibration"
+DESCRIPTION = f"""\
 Measure a model that `tinygrad-ce train` wrote on rows with targets: accuracy, loss (the mean
 cross-entropy in nats), and precision, recall and F1 of each class.
 
 The data are a table or an NPZ file such as it was trained on, with classes of the same names, or
-the test part of one of the sets {sets}.
+the test part of one of the sets {", ".join(sources.SETS)}.
 """
 
 EPILOG = """\
@@ -39,23 +40,12 @@ exit status: 0 done, 2 wrong usage, or files that cannot be read
 """
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "eval",
-        help="measure a trained model: accuracy, loss, each class, calibration",
-        description=DESCRIPTION.format(sets=", ".join(sources.SETS)),
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(run=run)
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a file of `tinygrad-ce train --out`")
-    parser.add_argument("data", metavar="DATA", help="a .csv, .tsv, .txt or .npz file, or a set's name")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    add_model_and_data(parser)
     parser.add_argument("--target", metavar="COLUMN", help="the column of the classes, if it is called otherwise here")
     parser.add_argument("--confusion", action="store_true", help="show which class was taken for which")
     parser.add_argument("--calibration", action="store_true", help="show if it is right as often as it says")
-    sources.add_download(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:

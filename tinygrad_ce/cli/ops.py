@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 WIDE_TERMINAL = 150  # columns from which the table shows one line an op
 
+NAME = "ops"
+HELP = "list the ops that can be differentiated, or explain one"
 DESCRIPTION = """\
 Print every registered op: what it is called, what it takes, its formula and that of its
 gradient (vjp: vector-Jacobian product; g is the upstream gradient), whether it is fused, and
@@ -45,17 +47,8 @@ examples:
 """
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "ops",
-        help="list the ops that can be differentiated, or explain one",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="of one op, to be explained")
     parser.add_argument("--json", action="store_true", help="print JSON: a list of ops, or one op")
 

@@ -12,16 +12,18 @@ from typing import Any
 
 from tinygrad_ce.cli import sources
 from tinygrad_ce.cli.arguments import check_writable
-from tinygrad_ce.cli.classifier import Classifier, running, written
+from tinygrad_ce.cli.classifier import Classifier, add_model_and_data, running, written
 from tinygrad_ce.cli.terminal import say
 from tinygrad_ce.training import files, predict, predict_proba
 
-DESCRIPTION = """\
+NAME = "predict"
+HELP = "say the class of each row of a file, by a trained model"
+DESCRIPTION = f"""\
 Say the class of each row, in the order of the rows, by a model that `tinygrad-ce train` wrote.
 
 The data are a table with the columns that the model was trained on, in any order and beside any
 others; or an NPZ file with the array inputs, x, X or x_train; or the test part of one of the
-sets {sets}.
+sets {", ".join(sources.SETS)}.
 Targets are not looked at and may be missing: `tinygrad-ce eval` compares with them.
 
 The output is CSV: the column "predicted", and with --proba one for each class.
@@ -37,22 +39,11 @@ exit status: 0 done, 2 wrong usage, or files that cannot be read or written
 """
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "predict",
-        help="say the class of each row of a file, by a trained model",
-        description=DESCRIPTION.format(sets=", ".join(sources.SETS)),
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(run=run)
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a file of `tinygrad-ce train --out`")
-    parser.add_argument("data", metavar="DATA", help="a .csv, .tsv, .txt or .npz file, or a set's name")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    add_model_and_data(parser)
     parser.add_argument("--proba", action="store_true", help="add the probability of each class")
     parser.add_argument("--out", type=Path, metavar="FILE.csv", help="where to write (default: standard output)")
-    sources.add_download(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from tinygrad_ce import __version__, nn, optim
 from tinygrad_ce import functional as F
-from tinygrad_ce.cli.terminal import Table, UsageError, at_least, console, say, sentences, show
+from tinygrad_ce.cli.arguments import at_least
+from tinygrad_ce.cli.terminal import Table, UsageError, console, say, sentences, show
 from tinygrad_ce.compare import CHAINS, Comparison, compare_gradients
 from tinygrad_ce.data import ArrayDataset, DataLoader, digits
 from tinygrad_ce.mode import no_grad
@@ -29,6 +30,8 @@ LEARNING_RATE, MOMENTUM = 0.2, 0.9
 SUREST = 5  # test images in the second table
 SPELLINGS = ("fused", "log-softmax + NLL", "softmax, log, pick")
 
+NAME = "quickstart"
+HELP = "train on handwritten digits, compare fused and unfused gradients, draw the graph"
 DESCRIPTION = f"""\
 Train a small network on real data, compare the fused softmax cross-entropy with its unfused
 spellings, and draw the computation graph. It takes a few seconds and no internet: the 1,797
@@ -59,17 +62,8 @@ examples:
 """
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "quickstart",
-        help="train on handwritten digits, compare fused and unfused gradients, draw the graph",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument(
         "--seed", type=at_least(0), default=0, metavar="N", help="of the random numbers (default: %(default)s)"
     )
@@ -102,10 +96,8 @@ def run(arguments: argparse.Namespace) -> None:
     model = nn.MLP(SIZES, activation="relu", generator=generator)
 
     say("1. Training with the fused softmax cross-entropy", "bold")
-    say(
-        f"   {len(train_set)} handwritten digits of 8 x 8 pixels, {len(test_set)} more to test; "
-        f"MLP {'-'.join(map(str, SIZES))}, {model.num_parameters()} parameters"
-    )
+    say(f"   {len(train_set):,} handwritten digits of 8 x 8 pixels to learn from, {len(test_set)} more to test")
+    say(f"   MLP {'-'.join(map(str, SIZES))}, relu: {model.num_parameters():,} parameters")
     curve = train(model, train_set, test_set, arguments.epochs, arguments.batch, generator)
     logits = _logits(model, test_set.inputs)
     correct = int((logits.argmax(axis=1) == test_set.targets).sum())
@@ -341,7 +333,7 @@ def _plot(curve: Curve, path: Path) -> None:
     axes.semilogy(epochs, curve.test, color="#b8400e", marker=".", label="test")
     axes.set(xlabel="epoch", ylabel="cross-entropy [nats]", title="MLP 64-32-10 on handwritten digits")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="upper right")  # the best place takes matplotlib a search, of which it warns on slow machines
     figure.savefig(path, dpi=150, metadata={"Software": None})
     _wrote(path, "the loss curve")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Sequence
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,16 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+@contextmanager
+def warnings_in_a_line() -> Iterator[None]:
+    """What the library warns of, on a line each on standard error."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda warning, *_, **__: print(
+            f"tinygrad-ce: warning: {' '.join(str(warning).split())}", file=sys.stderr
+        )
+        yield
+
+
 def console() -> Console:
     """Where to print with rich; `console().is_terminal` tells whether to."""
     from rich.console import Console
@@ -45,8 +57,10 @@ def say(text: str = "", style: str = "") -> None:
 
 def sentences(*lines: str) -> None:
     """Print sentences, each an entry of a list and wrapped to the width of a page."""
+    screen = console()
+    width = min(WIDTH, screen.width) if screen.is_terminal else WIDTH
     for line in lines:
-        say("\n".join(wrap(line, WIDTH, initial_indent="- ", subsequent_indent="  ")))
+        say("\n".join(wrap(line, width, initial_indent="- ", subsequent_indent="  ")))
 
 
 def show(thing: Any) -> None:
@@ -89,18 +103,3 @@ def _styled(cell: str) -> Text:
     if "\n" in cell:
         text.stylize("dim", cell.index("\n"))
     return text
-
-
-def at_least(lowest: int) -> Callable[[str], int]:
-    """An argument type: whole numbers from `lowest` on."""
-
-    def whole_number(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = lowest - 1
-        if number < lowest:
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least {lowest}, found {text!r}")
-        return number
-
-    return whole_number

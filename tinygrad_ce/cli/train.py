@@ -6,12 +6,11 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tinygrad_ce.cli import sources
-from tinygrad_ce.cli.arguments import check_writable, fraction, from_zero, one_of, positive, sizes
+from tinygrad_ce.cli.arguments import at_least, check_writable, fraction, from_zero, one_of, positive, sizes
 from tinygrad_ce.cli.classifier import Classifier, Form, few
 from tinygrad_ce.cli.recipe import (
     ACTIVATIONS,
@@ -28,7 +27,7 @@ from tinygrad_ce.cli.recipe import (
     widths_of,
 )
 from tinygrad_ce.cli.sources import in_words
-from tinygrad_ce.cli.terminal import UsageError, at_least, say, show
+from tinygrad_ce.cli.terminal import UsageError, say, show
 from tinygrad_ce.data import DataLoader
 from tinygrad_ce.functional import softmax_cross_entropy
 from tinygrad_ce.nn import Module
@@ -44,11 +43,13 @@ from tinygrad_ce.training import (
 
 MANY = 10_000  # rows, from which on batches are larger and epochs fewer
 
-DESCRIPTION = """\
+NAME = "train"
+HELP = "train a network on a data set, a CSV or an NPZ file"
+DESCRIPTION = f"""\
 Train a multi-layer perceptron that tells classes, test it on rows it has not seen, and write it
 to a file with everything that `predict` and `eval` need: scale and names of the columns, classes.
 
-The data are one of the sets {sets},
+The data are one of the sets {", ".join(sources.SETS)},
 or a file:
 
   .csv, .tsv, .txt  a line for each row: numbers, and a column of targets, which is the one
@@ -82,17 +83,8 @@ or written, 130 interrupted (Ctrl-C)
 """
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser(
-        "train",
-        help="train a network on a data set, a CSV or an NPZ file",
-        description=DESCRIPTION.format(sets=", ".join(sources.SETS)),
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument("--data", required=True, metavar="DATA", help="a set's name, or a file")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write the model; ends in .safetensors")
     parser.add_argument(
