@@ -1,6 +1,7 @@
 """What a comparison shows, the peers it calls in, whole models, and sweeps."""
 
 import importlib.util
+import io
 import json
 import math
 import re
@@ -394,6 +395,16 @@ class TestSweep:
             "float32, the target is another class",
         ]
         assert figure.axes[0].get_lines()[1].get_ydata()[1] == 1  # p - y at a margin of 20
+
+    def test_the_words_in_the_plot_are_above_the_markers_and_below_the_frame(self):
+        dtypes = ("float16", "float32", "float64")
+        figure = compare.sweep(margins=[1, 20], dtypes=dtypes, chains=["naive"], rows=1).plot()
+        figure.savefig(io.BytesIO(), format="png")  # places them
+        for axes in figure.axes:
+            (words,) = axes.texts
+            box = words.get_window_extent()
+            marker = axes.transData.transform((1, 10))[1] + 2 * figure.dpi / 72
+            assert marker < box.y0 < box.y1 < axes.get_window_extent().y1
 
     @pytest.mark.parametrize(
         ("options", "message"),

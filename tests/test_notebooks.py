@@ -8,17 +8,33 @@
   the code as well, as a number or in a string.
 - Text outputs are the same on every machine: words and integers exactly, other numbers to 1e-3 or to the last of three
   digits or more. The text of a cell tagged `varies` (times, memory) is not compared. Rounding errors are not printed.
-- Pictures are compared by number and kind. Plots are PNG: Jupyter shows SVG only in notebooks that it trusts.
+- Pictures are compared by number and kind. They are shown in notebooks that Jupyter does not trust, that is before the
+  first run: plots as PNG of few colours, drawings as SVG in an <img>; an <svg> is not.
 - ruff's rules hold, as in other code.
 """
 
+import base64
 import copy
+import io
 import re
 
+import numpy as np
 import pytest
 
 from tests import notebooks
-from tests.notebooks import FOLDER, METADATA, PATHS, broken_rules, differences, execute, main, read, stored, tidy
+from tests.notebooks import (
+    FOLDER,
+    METADATA,
+    PATHS,
+    broken_rules,
+    differences,
+    execute,
+    main,
+    read,
+    small_png,
+    stored,
+    tidy,
+)
 
 
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
@@ -28,7 +44,7 @@ def path(request):
 
 def kernel():
     """Skips where there is nothing to run a notebook with."""
-    for name in ("nbformat", "nbclient", "ipykernel"):
+    for name in ("nbformat", "nbclient", "ipykernel", "PIL"):
         pytest.importorskip(name, reason=f'{name} is not installed: pip install "tinygrad_ce[notebooks]"')
 
 
@@ -43,6 +59,14 @@ def test_it_keeps_the_rules(path):
 
 def test_it_is_small(path):
     assert path.stat().st_size < 400_000
+
+
+def test_its_pictures_are_shown_without_trust(path):
+    for cell in read(path)["cells"]:
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            assert "image/svg+xml" not in data
+            assert "<svg" not in data.get("text/html", "")
 
 
 def test_it_is_stored_as_it_is_written(path):
@@ -174,6 +198,30 @@ def test_pictures_are_compared_by_kind_and_tables_by_their_text(book):
     assert differences(book, other) == [f"cell {PRINT}: text/html: '0.25' is committed, '0.75' was made"]
     other["cells"][PRINT]["outputs"][0]["data"] = {"image/svg+xml": "<svg/>"}
     assert "image/svg+xml" in differences(book, other)[0]
+
+
+def test_a_drawing_is_stored_once(book):
+    svg, image = "<svg/>", '<img src="data:image/svg+xml;base64,PHN2Zy8+">'
+    alone = shown(**{"image/svg+xml": svg, "text/plain": "a"})
+    book["cells"][PRINT]["outputs"] = [shown(**{"text/html": image, "image/svg+xml": svg, "text/plain": "a"}), alone]
+    first, second = tidy(book)["cells"][PRINT]["outputs"]
+    assert first["data"] == {"text/html": image, "text/plain": "a"}
+    assert second == alone
+
+
+def test_plots_are_stored_in_few_colours():
+    image_of = pytest.importorskip("PIL.Image")
+    ramp = np.arange(300, dtype=np.uint32)  # more colours than a palette has
+    pixels = np.stack([ramp // 2, ramp // 3, 255 - ramp // 2, 0 * ramp + 255], axis=1).astype(np.uint8)
+    file = io.BytesIO()
+    image_of.fromarray(np.tile(pixels, (40, 1, 1))).save(file, "png")
+    before = base64.b64encode(file.getvalue()).decode()
+    after = small_png(before)
+    assert small_png(after) == after
+    image = image_of.open(io.BytesIO(base64.b64decode(after)))
+    assert image.mode == "P"
+    changed = np.asarray(image.convert("RGB")).astype(int) - pixels[:, :3]
+    assert np.abs(changed).max() <= 4
 
 
 def test_other_cells_are_a_difference(book):

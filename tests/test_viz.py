@@ -1,5 +1,6 @@
 """Pictures as drawn by whichever program there is: what is on them, the programs, files and notebooks."""
 
+import base64
 import re
 import shutil
 import struct
@@ -273,21 +274,36 @@ def test_save_refuses_what_it_cannot_write(tmp_path):
 
 
 @needs_program
-def test_a_notebook_gets_svg_with_ids_of_its_own():
+def test_a_notebook_gets_an_image_that_needs_no_trust():
     drawn = draw(training_step()[0])
-    first, second = drawn._repr_mimebundle_(), drawn._repr_mimebundle_()
-    assert set(first) == {"text/html", "image/svg+xml", "text/plain"}
-    assert first["text/plain"] == repr(drawn)
-    ids = []
-    for bundle in (first, second):
-        page = ElementTree.fromstring(bundle["text/html"].replace("&#160;", " "))
-        ids.append([e.get("id") for e in page.iter() if e.get("id")])
-    assert len(ids[0]) == len(ElementTree.fromstring(drawn.svg()).findall(".//*[@id]")) > 10
-    assert not set(ids[0]) & set(ids[1])
-    assert "<?xml" not in first["text/html"]
-    assert first["image/svg+xml"] == drawn.svg().replace("<svg ", '<svg style="max-width:100%;height:auto" ')
-    assert "max-width" in first["text/html"]
-    assert "max-width" not in drawn.svg()  # nor in a file
+    bundle = drawn._repr_mimebundle_()
+    assert list(bundle) == ["text/html", "image/svg+xml", "text/plain"]
+    assert bundle["text/plain"] == repr(drawn)
+    assert bundle["image/svg+xml"] == drawn.svg()
+    image = ElementTree.fromstring(bundle["text/html"].removesuffix(">") + "/>")
+    assert (image.tag, set(image.keys())) == ("img", {"src", "alt", "style"})
+    assert image.get("alt") == repr(drawn).splitlines()[0]
+    kind, _, content = image.get("src").partition(",")
+    assert kind == "data:image/svg+xml;base64"
+    svg = base64.b64decode(content).decode()
+    for found in ("node", "edge"):
+        of_the_file, of_the_image = (
+            [e.get("id") for e in ElementTree.fromstring(text).iter() if e.get("class", "").split()[:1] == [found]]
+            for text in (drawn.svg(), svg)
+        )
+        assert of_the_image == of_the_file != []
+    assert "xlink:title" in drawn.svg()
+    assert "xlink:title" not in svg
+
+
+@needs_program
+def test_the_words_of_the_image_are_escaped():
+    x = tg.Tensor([1.0], requires_grad=True)
+    loss = (x * x).sum()
+    loss.name = '"><script>alert(1)</script>'
+    text = draw(loss)._repr_mimebundle_()["text/html"]
+    assert text.count("<") == text.count(">") == 1
+    ElementTree.fromstring(text.removesuffix(">") + "/>")
 
 
 def test_a_notebook_does_not_draw_what_is_too_large(monkeypatch):

@@ -23,7 +23,7 @@ BROKEN = 10.0  # where nan and infinite elements are drawn: beyond losing all
 def plot_comparison(comparison: Results) -> Figure:
     """Relative errors of the gradient's elements against the size of the truth; and the times, if measured."""
     timed = [chain for chain in comparison.chains if chain.cost is not None]
-    figure = new_figure(11 if timed else 7, 4.5)
+    figure = new_figure(11 if timed else 7, 5)
     axes: Any = figure.subplots(1, 2, width_ratios=(3, 2)) if timed else [figure.subplots()]
     bits = np.finfo(comparison.dtype).nmant + 1
     floor = 2.0 ** -(bits + 4)
@@ -35,19 +35,35 @@ def plot_comparison(comparison: Results) -> Figure:
             markerfacecolor="none" if i else None, label=chain.name, alpha=0.8,
         )  # fmt: skip
     for level, words in ((2.0**-bits, "half an ULP"), (1, "all lost"), (BROKEN, "nan or infinite")):
-        axes[0].axhline(level, color="#999999", linewidth=0.7, zorder=0)
-        axes[0].annotate(
-            words, (0.01, level), xycoords=("axes fraction", "data"), va="bottom", fontsize=8, color="#666666"
-        )
+        _name_level(axes[0], level, words)
     axes[0].set(
         xscale="log", yscale="log", xlabel="size of the true gradient", ylabel="relative error",
         title=f"{comparison.dtype} gradients of the logits, {' x '.join(map(str, comparison.shape))}",
-        ylim=(floor / 3, 6 * BROKEN),
+        ylim=(floor / 3, _top(floor)),
     )  # fmt: skip
-    axes[0].legend(fontsize=8, loc="best")
+    _legend_below(axes[0], 4)
     if timed:
         _plot_times(axes[1], timed)
     return figure
+
+
+def _name_level(axes: Any, level: float, words: str) -> None:
+    """A line at one height, with words above it that the markers on it do not cover."""
+    axes.axhline(level, color="#999999", linewidth=0.7, zorder=0)
+    axes.annotate(
+        words, (0.01, level), (0, 3), xycoords=("axes fraction", "data"), textcoords="offset points", va="bottom",
+        fontsize=8, color="#666666",
+    )  # fmt: skip
+
+
+def _legend_below(axes: Any, columns: int) -> None:
+    """Outside the axes, where markers are anywhere; to look for the best place inside takes long of many markers."""
+    axes.legend(fontsize=8, frameon=False, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.13))
+
+
+def _top(floor: float) -> float:
+    """The upper end of the errors' axis: a sixth of its height is above BROKEN, so that its name has room."""
+    return float(BROKEN * (BROKEN / floor) ** 0.2)
 
 
 def _relative_errors(gradient: Array, exact: Array, size: Array, floor: float) -> tuple[Array, Array]:
@@ -76,7 +92,7 @@ def _plot_times(axes: Any, timed: Sequence[Any]) -> None:
     axes.set_yticks(places, names)
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel="microseconds", title="time of one run")
-    axes.legend(fontsize=8)
+    _legend_below(axes, 2)
 
 
 def plot_sweep(title: str, what: str, panels: Sequence[tuple[str, str, dict[str, tuple[list[float], list[float]]]]],
@@ -100,10 +116,8 @@ def plot_sweep(title: str, what: str, panels: Sequence[tuple[str, str, dict[str,
             )  # fmt: skip
         axes.axhline(1, color="#999999", linewidth=0.7, zorder=0)
         axes.set(yscale="log", xlabel=what, ylabel="relative error of the gradient", title=name,
-                 ylim=(floor / 3, 6 * BROKEN), **({"xscale": "log"} if log_x else {}))  # fmt: skip
-        axes.annotate(
-            "nan or infinite", (0.01, BROKEN), xycoords=("axes fraction", "data"), va="bottom", fontsize=8,
-            color="#666666",
-        )  # fmt: skip
-    grid.flat[0].legend(fontsize=8)
+                 ylim=(floor / 3, _top(floor)), **({"xscale": "log"} if log_x else {}))  # fmt: skip
+        _name_level(axes, BROKEN, "nan or infinite")
+    handles, names = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, names, fontsize=8, frameon=False, ncols=4, loc="outside lower center")
     return figure

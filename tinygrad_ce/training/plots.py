@@ -47,7 +47,9 @@ def plot_history(epochs: Columns, each_step: Columns) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.get_major_locator().set_params(integer=True)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=9, frameon=False)
+            # below, where no curve is; to look for the best place inside takes long of many steps
+            axes.legend(fontsize=9, frameon=False, ncols=2 + (axes is grid[0]), loc="upper center",
+                        bbox_to_anchor=(0.5, -0.15))  # fmt: skip
     return figure
 
 

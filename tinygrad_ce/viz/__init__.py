@@ -64,6 +64,9 @@ def draw(
         raise ValueError(f"draw: show: expected a tuple of any of {SHOW}, found {show!r}")
     if direction not in ("TB", "LR"):
         raise ValueError(f'draw: direction: expected "TB" or "LR", found {direction!r}')
+    if hasattr(output, "named_parameters"):
+        kind = type(output).__name__
+        raise TypeError(f"draw: output: {kind} is a model, which has a graph when it is called; write draw(model(x))")
     names = (expand,) if isinstance(expand, str) else tuple(expand)
     fused = [name for name in names if issubclass(registry.get(name, Op), FusedOp)]
     graph = capture(output, model=model, inputs=inputs, gradients=gradients, expand=fused)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import base64
+import html
 import math
 import os
 import re
@@ -15,7 +16,6 @@ from tinygrad_ce.viz.drawing import Drawing
 from tinygrad_ce.viz.page import page
 from tinygrad_ce.viz.render import RenderError, render
 
-_shown = itertools.count(1)
 _REPR_LINES = 60
 _INLINE_NODES = 2000  # a notebook is not to choke on what it shows unasked
 
@@ -113,15 +113,14 @@ class Picture:
         if sum(len(side.drawn.nodes) for side in self.drawing.sides) > _INLINE_NODES:
             return {"text/plain": f"{text}\n(too large to be drawn unasked; .svg() draws it)"}
         try:
-            svg = self.svg().replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
+            svg = self.svg()
         except RenderError as error:
             return {"text/plain": f"{text}\n(not drawn: {error})"}
-        return {"text/html": _inline(svg), "image/svg+xml": svg, "text/plain": text}
+        return {"text/html": _image(svg, text.partition("\n")[0]), "image/svg+xml": svg, "text/plain": text}
 
 
-def _inline(svg: str) -> str:
-    """SVG to stand in a page: without its XML prolog, and with ids of its own."""
-    prefix = f"graph{next(_shown)}-"
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'(<[^>]*?\bid=")', rf"\g<1>{prefix}", svg)
-    return f'<div style="overflow-x:auto">{svg}</div>'
+def _image(svg: str, words: str) -> str:
+    """SVG as an <img>: Jupyter shows that in notebooks that it does not trust too, where it shows no <svg>."""
+    lean = re.sub(r' xlink:title="[^"]*"|<!--.*?-->\n?', "", svg, flags=re.DOTALL)  # no tooltips in an image
+    source = f"data:image/svg+xml;base64,{base64.b64encode(lean.encode()).decode()}"
+    return f'<img src="{source}" alt="{html.escape(words)}" style="max-width:100%;height:auto">'
