@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from tinygrad_ce.kernels import choice
 from tinygrad_ce.mode import get_default_dtype, mode, set_default_dtype
 from tinygrad_ce.registry import _by_numpy, _ops
+
+settings.register_profile("no deadline", deadline=None)  # a busy machine is slow, and no test is wrong for it
+settings.load_profile("no deadline")
 
 
 @pytest.fixture

@@ -225,7 +225,7 @@ class TestBadRows:
         assert lines[-1] == "and 15 more"
 
     def test_one(self, file):
-        with pytest.raises(ValueError, match=re.escape("1 bad row; mend")):
+        with pytest.raises(ValueError, match=re.escape("1 bad row; mend it or take it out:")):
             read_csv(file("a,b\n1,2\n1\n"))
 
     def test_text_among_the_inputs(self, file):

@@ -113,7 +113,7 @@ def test_a_is_on_the_left_or_on_top():
 
 
 @given(graphs(most=9), graphs(most=9))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_equal_ranks_go_round_in_no_circle_and_are_as_many_as_keep_the_order(a, b):
     pairs = match(a, b)
     found = aligned((a, b), pairs)
@@ -369,7 +369,7 @@ def test_the_golden_files_are_of_what_they_say():
 
 
 @given(graphs(most=7), graphs(most=7), st.sampled_from(["TB", "LR"]))
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 def test_any_two_graphs_can_be_drawn(a, b, direction):
     pairs = match(a, b)
     totals = Totals.of(a, b, pairs, GradientDifference(None, "no gradients"))

@@ -45,7 +45,7 @@ def in_modules(draw):
 
 
 @given(in_modules(), st.integers(1, 4), st.sets(st.sampled_from(["a", "a.x", "b.x"])), st.booleans())
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 def test_closing_modules_of_any_graph_keeps_its_edges_and_makes_no_cycle(graph, depth, expand, layers):
     drawn = collapse(graph, depth, expand, layers)
     check(graph, drawn)
@@ -57,7 +57,7 @@ def test_closing_modules_of_any_graph_keeps_its_edges_and_makes_no_cycle(graph, 
 
 
 @given(in_modules())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_modules_and_repeats_together(graph):
     for level in (1, 2, 3):
         closed = collapse(graph, level, layers=True)

@@ -202,7 +202,7 @@ def run(steps, leaves):
 
 
 @given(programs())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_random_programs_to_the_third_order(program):
     """f(x + t v) is analytic in t: its Taylor coefficients are Fourier coefficients on a circle around 0."""
     shapes, steps, seed = program

@@ -85,7 +85,7 @@ def squeezed(text):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @given(graph=graphs(), direction=st.sampled_from(["TB", "LR"]))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_any_names(program, graph, direction):
     check(PROGRAMS[program] or pytest.skip(f"no {program} here"), graph, direction)
 

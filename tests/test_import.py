@@ -18,7 +18,8 @@ FEW = {"copy", "dataclasses", "queue", "heapq", "string", "threading"}
 
 def loaded_by(code: str) -> set[str]:
     """The modules that a fresh process has loaded after `import numpy`, and what the code adds."""
-    program = f"import sys, numpy\nbefore = set(sys.modules)\n{code}\nprint(*(set(sys.modules) - before))"
+    # dataclasses too: the `inspect` that they need is loaded by some versions of NumPy only
+    program = f"import sys, numpy, dataclasses\nbefore = set(sys.modules)\n{code}\nprint(*(set(sys.modules) - before))"
     return set(
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     )

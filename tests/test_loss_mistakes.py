@@ -103,7 +103,7 @@ LOSSES = {
         ([-2, 0], IndexError, r"targets\[0\] = -2 is not a class; valid are 0 to 2$"),
         (np.eye(3, dtype=int)[:2], ValueError, r"shape \(2, 3\), expected \(2,\).* write targets.argmax\(1\)"),
         (np.eye(3, dtype=bool)[:2], ValueError, r"are they one-hot\? write targets.argmax\(1\)"),
-        ([2.0, 0.0], ValueError, r"integers, found float64; write targets.astype\(np.int64\)"),
+        ([2.0, 0.0], ValueError, r"integers, found float64; write np.asarray\(targets, dtype=np.int64\)"),
         ([True, False], ValueError, "integers, found bool"),
         ([[2], [0]], ValueError, r"shape \(2, 1\), expected \(2,\).* write targets.squeeze\(1\)"),
         ([2, 0, 1], ValueError, r"shape \(3,\), expected \(2,\): .* for each row of \w+, whose shape is \(2, 3\)"),

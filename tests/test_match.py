@@ -58,13 +58,13 @@ def modules_left_over(a, b):
 # Properties
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(graphs())
 def test_a_graph_is_the_same_as_itself(graph):
     assert match(graph, graph) == tuple((node.id, node.id) for node in graph.nodes)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(graphs(), st.data())
 def test_what_was_changed_is_left_over_and_nothing_else(graph, data):
     ops = [i for i, node in enumerate(graph.nodes) if node.kind == "op"]
@@ -80,7 +80,7 @@ def test_what_was_changed_is_left_over_and_nothing_else(graph, data):
     assert match(other, graph) == expected
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(graphs(), graphs())
 def test_any_two_graphs_match_one_to_one_and_the_same_from_both_sides(a, b):
     pairs = match(a, b)
@@ -89,7 +89,7 @@ def test_any_two_graphs_match_one_to_one_and_the_same_from_both_sides(a, b):
     assert match(a, b) == pairs
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(graphs(), st.randoms(use_true_random=False))
 def test_the_order_of_execution_does_not_matter(graph, random):
     """Another order of the nodes that keeps operands first, with other ids: the same graph."""
@@ -112,7 +112,7 @@ def test_the_order_of_execution_does_not_matter(graph, random):
     assert len(pairs) == len(graph.nodes)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(graphs(prefix="w"), graphs(prefix="v"))
 def test_graphs_with_nothing_in_common(a, b):
     other = dataclasses.replace(
@@ -121,7 +121,7 @@ def test_graphs_with_nothing_in_common(a, b):
     assert match(a, other) == ()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(graphs(), st.data())
 def test_an_op_put_between_two_is_left_over_alone(graph, data):
     """On one edge, an op that is nowhere else."""

@@ -60,7 +60,11 @@ def test_one_hot_is_what_the_loss_understands(rng):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (([0.5, 1.0],), ValueError, r"targets must be integers, found float64; write targets.astype\(np.int64\)"),
+        (
+            ([0.5, 1.0],),
+            ValueError,
+            r"targets must be integers, found float64; write np.asarray\(targets, dtype=np.int64\)",
+        ),
         (([True, False],), ValueError, "targets must be integers, found bool"),
         (([0, 3], 3), IndexError, r"targets\[1\] = 3 is not a class; valid are 0 to 2"),
         (([[0, -1]],), IndexError, r"targets\[0, 1\] = -1 is not a class; valid are 0 to 0"),

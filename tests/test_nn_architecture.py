@@ -60,7 +60,7 @@ def form(model):
     return {name: (array.shape, array.dtype) for name, array in model.state_dict().items()}
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(model=MODELS)
 def test_round_trip_through_json(model):
     config = to_config(model)
@@ -77,7 +77,7 @@ def test_round_trip_through_json(model):
         assert a.tobytes() == b.tobytes(), name
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     sizes=st.lists(SIZES, min_size=2, max_size=4), norm=st.sampled_from([None, "batch", "layer"]), dtype=DTYPES,
     seed=st.integers(0, 2**32 - 1),
@@ -284,7 +284,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(config=JSON, kind=st.sampled_from(["Linear", "Sequential", "MLP", "Dropout", "BatchNorm1d", "NLLLoss", None]))
 def test_any_json_gives_a_module_or_a_value_error(config, kind):
     if kind is not None and isinstance(config, dict):

@@ -68,7 +68,7 @@ def test_the_same_seed_draws_the_same_and_a_generator_is_needed(name):
     assert function(weight(2, 0), **options, generator=np.random.default_rng(0)).shape == (2, 0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     shape=st.lists(st.integers(1, 6), min_size=2, max_size=4), gain=st.sampled_from([1.0, 0.5, math.sqrt(2)]),
     dtype=st.sampled_from(["float32", "float64"]), seed=st.integers(0, 2**32 - 1),

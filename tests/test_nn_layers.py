@@ -189,7 +189,7 @@ def test_gradient_of_dropout(rng):
     assert tg.gradcheck(lambda x: nn.Dropout(0.5, generator=np.random.default_rng(3))(x), [x])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     sizes=st.lists(st.integers(1, 4), min_size=2, max_size=4),
     activation=st.sampled_from(["leaky_relu", "elu", "gelu", "silu", "sigmoid", "softplus", "tanh"]),
@@ -210,7 +210,7 @@ def test_gradients_of_random_mlps(sizes, activation, norm, rows, training, seed)
 LIMITS = {"float16": 2e-2, "float32": 2e-5, "float64": 1e-13}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=2, max_size=4),
     activation=st.sampled_from(["relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "softplus", "tanh"]),
@@ -237,7 +237,7 @@ def test_dtype_and_shape_are_kept(sizes, activation, norm, rows, dtype, seed):
     assert all(p.grad.dtype == p.dtype == np.dtype(dtype) for p in model.parameters())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n=st.integers(2, 40), c=st.integers(1, 5), length=st.sampled_from([None, 1, 3]),
     dtype=st.sampled_from(["float16", "float32", "float64"]), shift=st.sampled_from([0.0, 8.0]),

@@ -130,7 +130,7 @@ def test_what_is_no_mapping_is_refused(state):
         nn.Linear(1, 1).load_state_dict(state)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_a_state_is_loaded_whole_or_not_at_all(data):
     """Whatever is wrong with a state, and however many things: all of them are named, and nothing is changed."""

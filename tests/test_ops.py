@@ -210,7 +210,7 @@ def test_fused_is_its_decomposition(info: OpInfo, sample: Sample) -> None:
 BROADCASTING = ["add", "sub", "mul", "div", "pow", "maximum", "minimum", "where"]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(shapes=mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=3, min_side=0), data=st.data())
 @pytest.mark.parametrize("name", BROADCASTING)
 def test_broadcasting(name: str, shapes: Any, data: st.DataObject) -> None:

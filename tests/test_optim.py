@@ -281,7 +281,7 @@ def problems(draw: st.DrawFn) -> tuple[str, list[list[tuple[tuple[int, ...], str
     return draw(st.sampled_from(list(KINDS))), groups, draw(st.integers(0, 2**32))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(problems())
 def test_groups_change_nothing_but_their_options(problem: tuple[Any, ...]) -> None:
     """An optimizer for all is, bit for bit, one for each parameter; saved and loaded half-way it is the same again."""

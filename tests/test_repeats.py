@@ -47,7 +47,7 @@ def repetitive(draw):
 
 
 @given(repetitive())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_folding_repeats_of_any_graph_keeps_its_edges(graph):
     check(graph, fold_repeats(graph))
 

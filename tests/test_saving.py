@@ -34,7 +34,7 @@ def header(path):
     return json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     sizes=st.lists(st.integers(1, 5), min_size=2, max_size=5),
     activation=st.sampled_from(ACTIVATIONS),
@@ -226,7 +226,7 @@ def test_broken_files_are_one_clear_error(tmp_path, caller, content, message):
     assert all((before[name] == array).all() for name, array in model.state_dict().items())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(position=st.integers(0, len(GOOD) - 1), byte=st.integers(0, 255))
 def test_one_wrong_byte_never_half_loads(tmp_path_factory, position, byte):
     path = tmp_path_factory.mktemp("saved") / "m.safetensors"

@@ -344,6 +344,15 @@ class Interrupt(Callback):
                 os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.fixture
+def heard():
+    """Ctrl-C raises KeyboardInterrupt, though a shell starts a job in the background with the signal ignored."""
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, old)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_returns_what_there_is(times):
     model = make()
@@ -385,6 +394,7 @@ def test_an_interrupt_anywhere_leaves_whole_records():
     assert len(history.steps["loss"]) == 0
 
 
+@pytest.mark.usefixtures("heard")
 def test_an_interrupt_at_the_end_of_an_epoch_keeps_the_epoch():
     def loss(z, y):
         if len(y) == 5:  # in validation

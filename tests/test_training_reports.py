@@ -23,7 +23,7 @@ def pairs(draw):
     return draw(numbers), draw(numbers), [f"c{i}" for i in range(classes)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pairs())
 def test_confusion_matrix_is_what_counting_gives(data):
     y, said, classes = data
@@ -92,7 +92,7 @@ def test_class_indices_that_are_refused(make, args, error, message):
         make(*args)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 50), st.integers(2, 5), st.integers(1, 20), st.integers(0, 1000))
 def test_calibration_is_what_counting_gives(rows, classes, bins, seed):
     rng = np.random.default_rng(seed)

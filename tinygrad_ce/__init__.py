@@ -13,6 +13,7 @@ Tensors, ops and gradients are loaded at once; every other room when it is first
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_ce import functional
@@ -53,13 +54,24 @@ _WHEN_USED = {
     ".viz": ("draw", "draw_comparison"),
 }  # fmt: skip
 _room = {name: room for room, names in _WHEN_USED.items() for name in names}
+_PYTORCH = {
+    "manual_seed": "randomness comes from numpy.random.default_rng(seed), given as generator=",
+    "from_numpy": "write tg.Tensor(array)",
+    "zeros": "write tg.Tensor(np.zeros(shape))",
+    "ones": "write tg.Tensor(np.ones(shape))",
+    "arange": "write tg.Tensor(np.arange(n))",
+    "rand": "write tg.Tensor(np.random.default_rng(seed).random(shape))",
+    "randn": "write tg.Tensor(np.random.default_rng(seed).normal(size=shape))",
+}
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         room = _room.get(name)
         if room is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            here = f"write tg.functional.{name}" if name in dir(functional) else _PYTORCH.get(name)
+            what = f"module {__name__!r} has no attribute {name!r}{f'; {here}' if here else ''}"
+            raise AttributeError(what, name=name, obj=sys.modules[__name__])  # Python suggests what is spelled like it
         if not room:
             return importlib.import_module(f"{__name__}.{name}")
         value = globals()[name] = getattr(importlib.import_module(__name__ + room), name)

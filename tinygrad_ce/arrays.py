@@ -25,6 +25,8 @@ def to_array(data: Any, dtype: DTypeLike | None = None) -> NDArray[Any]:
         if data.requires_grad:
             raise TypeError("data is a Tensor that requires a gradient; write tensor.detach(), or use it as it is")
         data = data.data
+    elif data is None:
+        raise TypeError("data is None, no number; a Tensor holds float16, float32, float64, integers or bools")
     elif isinstance(data, (list, tuple)):
         _refuse_tracked(data)
     elif isinstance(data, np.ma.MaskedArray) and data.mask.any():

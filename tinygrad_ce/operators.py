@@ -31,6 +31,25 @@ _INSPECT = frozenset({
     np.shares_memory, np.may_share_memory, np.iscomplexobj, np.isrealobj,
 })  # fmt: skip
 _CONSTANT_METHODS = frozenset({"any", "all", "argmax", "argmin", "argsort", "round"})
+# What stands here for names of PyTorch and NumPy that a Tensor does not have.
+_INSTEAD = {
+    "view": "write x.reshape(shape)",
+    "flatten": "write x.reshape(-1)",
+    "ravel": "write x.reshape(-1)",
+    "permute": "write x.transpose(axes)",
+    "t": "write x.T",
+    "unsqueeze": "write np.expand_dims(x, axis)",
+    "mm": "write x @ y",
+    "dot": "write x @ y",
+    "clamp": "write x.clip(low, high)",
+    "float": "write x.astype(np.float32)",
+    "double": "write x.astype(np.float64)",
+    "half": "write x.astype(np.float16)",
+    "long": "write x.astype(np.int64)",
+    "to": "write x.astype(dtype); there are no devices",
+    "cuda": "leave it out: there are no devices",
+    "cpu": "leave it out: there are no devices",
+}
 
 
 class Operators(Methods):
@@ -175,7 +194,8 @@ class Operators(Methods):
             return types.MethodType(public_function(op), self)
         if name in _CONSTANT_METHODS:
             return functools.partial(_constant, getattr(np, name), self)
-        raise AttributeError(f"Tensor has no attribute and no registered op {name!r}", name=name, obj=self)
+        hint = f"; {_INSTEAD[name]}" if name in _INSTEAD else ""
+        raise AttributeError(f"Tensor has no attribute and no registered op {name!r}{hint}", name=name, obj=self)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *registry, *_CONSTANT_METHODS})
@@ -240,6 +260,9 @@ def _numpy_function(function: Callable[..., Any], args: Sequence[Any], kwargs: M
         return _constant(function, *args, **kwargs)
     if function in _INSPECT:
         return function(*plain(args), **plain(kwargs))
+    if function in (np.dot, np.ravel):
+        name = function.__name__
+        raise TypeError(f"np.{name} is not supported on Tensors; {_INSTEAD[name]}")
     module = getattr(function, "__module__", None) or "numpy"
     raise _unsupported(f"{module.replace('numpy', 'np', 1)}.{function.__name__}")
 

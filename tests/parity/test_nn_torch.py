@@ -319,7 +319,7 @@ def test_orthogonal_makes_the_same_of_the_same_numbers(monkeypatch, rng):
         agree(ours.data, theirs.numpy())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     sizes=st.lists(st.integers(1, 6), min_size=2, max_size=4),
     activation=st.sampled_from([("relu", "ReLU"), ("gelu", "GELU"), ("softplus", "Softplus"), ("elu", "ELU")]),

@@ -105,7 +105,9 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _inputs(path: Path, name: str, array: NDArray[Any]) -> NDArray[Any]:
-    if array.dtype.kind not in "fiub" or array.ndim < 2 or len(array) == 0:
+    if array.ndim >= 2 and array.size == 0:
+        raise ValueError(f"read_npz: {path}: {name} has shape {array.shape}, without a number; give each example a row")
+    if array.dtype.kind not in "fiub" or array.ndim < 2:
         raise ValueError(
             f"read_npz: {path}: {name} must be numbers of shape (N, ...), found {array.dtype} of shape {array.shape}; "
             "one column is x.reshape(-1, 1)"

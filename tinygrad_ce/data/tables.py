@@ -236,8 +236,8 @@ class CsvFile:
         count = len(self.problems)
         shown = [f"line {line}: {what}" for line, what in sorted(self.problems)[:SHOWN]]
         rest = [f"and {count - SHOWN} more"] if count > SHOWN else []
-        head = f"{self.where}: {self.path}: {count} bad row{'s' * (count > 1)}; mend them or take them out"
-        raise ValueError("\n  ".join([f"{head}:", *shown, *rest]))
+        head = f"{count} bad rows; mend them or take them out" if count > 1 else "1 bad row; mend it or take it out"
+        raise ValueError("\n  ".join([f"{self.where}: {self.path}: {head}:", *shown, *rest]))
 
 
 def _check_header(where: str, names: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ Each takes Tensors, arrays, lists and numbers, and returns a Tensor. An op that 
 say, is found here under its name too.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -27,13 +28,20 @@ _FUNCTIONS = (
     "top_k_accuracy",
 )  # fmt: skip
 
+_PYTORCH = {
+    "cross_entropy": "softmax_cross_entropy",
+    "binary_cross_entropy_with_logits": "sigmoid_binary_cross_entropy",
+}
+
 reserved.update(name for name in globals() if name not in registry)  # an op of such a name could not be reached here
 
 
 def __getattr__(name: str) -> Callable[..., Any]:
     op = registry.get(name)
     if op is None:
-        raise AttributeError(f"module {__name__!r} has no attribute and no registered op {name!r}")
+        hint = f"; PyTorch's F.{name} is F.{_PYTORCH[name]} here" if name in _PYTORCH else ""
+        what = f"module {__name__!r} has no attribute and no registered op {name!r}{hint}"
+        raise AttributeError(what, name=name, obj=sys.modules[__name__])  # Python suggests what is spelled like it
     return function_of(op)
 
 

@@ -39,7 +39,9 @@ def one_hot(targets: Any, num_classes: int | None = None, dtype: DTypeLike | Non
     """
     indices = np.asarray(plain(targets))
     if indices.dtype.kind not in "iu" and indices.size:
-        raise ValueError(f"one_hot: targets must be integers, found {indices.dtype}; write targets.astype(np.int64)")
+        raise ValueError(
+            f"one_hot: targets must be integers, found {indices.dtype}; write np.asarray(targets, dtype=np.int64)"
+        )
     if num_classes is None:
         if not indices.size:
             raise ValueError("one_hot: no targets to count the classes of; write one_hot(targets, num_classes)")

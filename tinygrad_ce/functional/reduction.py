@@ -51,7 +51,8 @@ def _check_reduced(op: str, axis: Any, ndim: int) -> Any:
 def _reduce(op: type[Op], x: TensorLike, axis: Axis, keepdims: bool, **attributes: Any) -> Tensor:
     x = as_tensor(x)
     if not isinstance(keepdims, (bool, np.bool_)):  # NumPy has dtype and out in this place
-        raise TypeError(f"{op.name}: keepdims={keepdims!r}; expected True or False")
+        several = f"; for several axes write axis=({axis}, {keepdims})" if isinstance(keepdims, int) else ""
+        raise TypeError(f"{op.name}: keepdims={keepdims!r}; expected True or False{several}")
     axis = _check_reduced(op.name, axis, x.ndim)
     return apply(op, (x,), {"axis": axis, **attributes, "keepdims": bool(keepdims)})
 

@@ -1,5 +1,6 @@
 """Building blocks of networks: modules hold parameters and are called on Tensors."""
 
+import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from tinygrad_ce.nn import architecture, init
@@ -69,9 +70,12 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> NoReturn:
         here = {
-            "CrossEntropyLoss": "SoftmaxCrossEntropy",
-            "BCEWithLogitsLoss": "SigmoidBinaryCrossEntropy",
-            "BCELoss": "BinaryCrossEntropy",
+            "CrossEntropyLoss": "nn.SoftmaxCrossEntropy",
+            "BCEWithLogitsLoss": "nn.SigmoidBinaryCrossEntropy",
+            "BCELoss": "nn.BinaryCrossEntropy",
+            "functional": "tinygrad_ce.functional",
+            "utils": "optim.clip_grad_norm and optim.clip_grad_value",
         }
-        hint = f"; PyTorch's nn.{name} is nn.{here[name]} here" if name in here else ""
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+        hint = f"; PyTorch's nn.{name} is {here[name]} here" if name in here else ""
+        what = f"module {__name__!r} has no attribute {name!r}{hint}"
+        raise AttributeError(what, name=name, obj=sys.modules[__name__])  # Python suggests what is spelled like it

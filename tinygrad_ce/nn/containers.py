@@ -51,6 +51,8 @@ class ModuleList(Module):
         kind = type(self).__name__
         if not isinstance(module, Module):
             hint = f"; write {module.__name__}()" if isinstance(module, type) else ""
+            if isinstance(self, Sequential) and isinstance(module, (list, tuple, Iterator)):
+                hint = "; write Sequential(*layers)"
             raise TypeError(f"{kind}: argument {name} is {module!r}, expected a Module such as ReLU(){hint}")
         if not isinstance(name, str) or not name or "." in name or hasattr(type(self), name):
             raise ValueError(f"{kind}: a module cannot have the name {name!r}; expected one without dots, not in use")

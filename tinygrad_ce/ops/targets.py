@@ -174,9 +174,14 @@ def _no_indices(op: str, name: str, shape: tuple[int, ...], targets: Any, indice
         )
     if not indices.size:
         return indices
+    if indices.dtype.kind in "SU" or all(isinstance(item, str) for item in indices.flat):
+        raise ValueError(
+            f"{op}: targets are class indices, so integers, found strings, such as {indices.item(0)!r}; number the "
+            "classes with np.unique(targets, return_inverse=True)[1]"
+        )
     raise ValueError(
-        f"{op}: targets are class indices, so integers, found {indices.dtype}; write targets.astype(np.int64), or give "
-        f"probabilities of the shape of {name}, {shape}"
+        f"{op}: targets are class indices, so integers, found {indices.dtype}; write "
+        f"np.asarray(targets, dtype=np.int64), or give probabilities of the shape of {name}, {shape}"
     )
 
 

@@ -247,6 +247,8 @@ def _check(
 
 def _callbacks(callbacks: Sequence[Callback], progress: bool) -> list[Callback]:
     """In the order given, but checkpoints after all others, whose state they keep, and the display last."""
+    if not isinstance(callbacks, Sequence):
+        raise TypeError(f"fit: callbacks={callbacks!r}; expected a list, such as [EarlyStopping(patience=3)]")
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise TypeError(
