@@ -124,6 +124,8 @@ def fit(**options):
         (lambda: bool(tensor(3) > 0), ValueError, "neither true nor false; use .any() or .all()"),
         (lambda: tensor(3).item(), ValueError, "use .numpy()"),
         (lambda: tensor(3, 4) @ tensor(3, 4), ValueError, "matmul: x has shape (3, 4) and y (3, 4)"),
+        (lambda: tg.tensor([1.0]), AttributeError, "no attribute 'tensor'; write tg.Tensor(data)"),
+        (lambda: tg.float32, AttributeError, "write numpy.float32"),
         (lambda: tg.Tensor([[1, 2], [3]]), ValueError, "data is a ragged list"),
         (lambda: tg.Tensor(np.arange(3), requires_grad=True), TypeError, "dtype=np.float32"),
         (lambda: tg.Tensor(None), TypeError, "data is None, no number; a Tensor holds float16, "),

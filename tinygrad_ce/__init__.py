@@ -55,8 +55,11 @@ _WHEN_USED = {
 }  # fmt: skip
 _room = {name: room for room, names in _WHEN_USED.items() for name in names}
 _PYTORCH = {
+    "tensor": "write tg.Tensor(data)",
     "manual_seed": "randomness comes from numpy.random.default_rng(seed), given as generator=",
     "from_numpy": "write tg.Tensor(array)",
+    "float32": "write numpy.float32",
+    "float64": "write numpy.float64",
     "zeros": "write tg.Tensor(np.zeros(shape))",
     "ones": "write tg.Tensor(np.ones(shape))",
     "arange": "write tg.Tensor(np.arange(n))",
@@ -65,6 +68,7 @@ _PYTORCH = {
 }
 
 if not TYPE_CHECKING:
+    del globals()["tensor"]  # the module, which is imported all the same: so that tg.tensor(...) is told what to write
 
     def __getattr__(name: str) -> Any:
         room = _room.get(name)
