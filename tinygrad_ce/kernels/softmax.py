@@ -166,32 +166,24 @@ def _softmax_gradient_rows(g: Array, p: Array, out: Array) -> None:
 
 
 def _log_softmax_gradient_rows(g: Array, z: Array, out: Array) -> None:
-    dtype = np.result_type(out.dtype, np.float32)
-    g, z = np.ascontiguousarray(g, dtype), np.ascontiguousarray(z, dtype)  # else a sum depends on how they lie there
-    dx = out if out.dtype == dtype else np.empty(out.shape, dtype)
-    sums = _sums_of_any(g)
-    np.exp(z, out=dx)
-    dx *= sums.astype(dtype, copy=False)[:, None]
-    np.subtract(g, dx, out=dx)
-    sure = (z.reshape(-1) > -math.log(2)).nonzero()[0]
+    d, axis = rows.laid_out(g, 1)
+    e, _ = rows.laid_out(z, 2)
+    dx, _ = rows.room(z, out, use=3)
+    sums = rows.row_sums(d, axis)
+    np.exp(e, out=dx)
+    dx *= rows.along(sums, axis)
+    np.subtract(d, dx, out=dx)
+    sure = (e.reshape(-1) > -math.log(2)).nonzero()[0]
     if sure.size:
-        row, z_a, g_a = sure // z.shape[1], z.reshape(-1)[sure].astype(np.float64), g.reshape(-1)[sure]
-        total = sums[row] if sums.dtype == np.float64 else np.add.reduce(g[row], axis=1, dtype=np.float64)
+        row = sure % len(z) if axis == 0 else sure // z.shape[1]
+        z_a, g_a = e.reshape(-1)[sure].astype(np.float64), d.reshape(-1)[sure]
+        total = sums[row] if sums.dtype == np.float64 else np.add.reduce(d[row], axis=1, dtype=np.float64)
         dx.reshape(-1)[sure] = -g_a * np.expm1(z_a) - np.exp(z_a) * (total - g_a)
     undefined = np.isnan(z[:, 0]).nonzero()[0]  # log_softmax leaves whole rows of nan
     if undefined.size:
-        dx[undefined[~g[undefined].any(axis=1)]] = 0
+        rows.in_rows(dx, axis)[undefined[~g[undefined].any(axis=1)]] = 0
     if dx is not out:
-        out[...] = dx
-
-
-def _sums_of_any(g: Array) -> Array:
-    """Sums of the rows of numbers of either sign: in float64 where rows are short, as that costs little."""
-    if g.shape[1] > rows.TALL:
-        return rows.row_sums(g)
-    d, axis = rows.room(g, wide=True)
-    d[...] = g.T
-    return rows.row_sums(d, axis)
+        out[...] = rows.in_rows(dx, axis)
 
 
 @np.errstate(all="ignore")
